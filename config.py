@@ -1,0 +1,206 @@
+"""Every setting of Haven: typed, checked and documented in this one place.
+
+``load_settings()`` reads the environment (or any mapping) and gives a frozen ``Settings``. A wrong value stops the
+start with one sentence for each fault that names the variable, the rule and what was found.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+DEFAULT_EXTENSIONS = (
+    "extensions.logs:Logs",
+    "extensions.database:Database",
+    "extensions.rate_limiting:RateLimiting",
+)
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+class SettingsError(ValueError):
+    """One or more settings are wrong; ``str()`` has a sentence for each."""
+
+
+def _setting(default: Any, doc: str, *, unit: str = "", low: float | None = None, high: float | None = None) -> Any:
+    return field(default=default, metadata={"doc": doc, "unit": unit, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one process. A field's environment variable is its name in upper case."""
+
+    # Where things are
+    database_url: str = _setting("", "PostgreSQL, as the application's role (no superuser, no BYPASSRLS)", unit="URL")
+    database_owner_url: str = _setting("", "PostgreSQL, as the role that migrates; empty: DATABASE_URL", unit="URL")
+    redis_url: str = _setting("", "Redis or Valkey; empty: built from REDIS_HOST and the three below", unit="URL")
+    redis_host: str = _setting("127.0.0.1", "Redis host, where REDIS_URL is not set")
+    redis_port: int = _setting(6379, "Redis port", low=1, high=65535)
+    redis_password: str = _setting("", "Redis password")
+    redis_db: int = _setting(0, "Redis database of sessions, limits and caches", low=0, high=1023)
+    public_url: str = _setting("http://127.0.0.1:8000", "Where the outside reaches Haven; callbacks are built on it", unit="URL")
+    port: int = _setting(8000, "Port of the web process", low=1, high=65535)
+    web_concurrency: int = _setting(2, "Web processes", low=1, high=256)
+    web_threads: int = _setting(8, "Threads of each web process", low=1, high=256)
+    trusted_proxies: int = _setting(0, "Reverse proxies in front whose X-Forwarded-For is believed", unit="hops", low=0, high=10)
+    extensions: tuple[str, ...] = _setting(DEFAULT_EXTENSIONS, "Flask extensions to load, dotted paths, comma separated")
+
+    # Secrets and sign-in
+    secret_key: str = _setting("", "At least 32 characters; signs cursors and encrypts stored credentials")
+    access_token_ttl: int = _setting(3600, "Life of an access token", unit="s", low=60, high=86400)
+    refresh_token_ttl: int = _setting(2_592_000, "Life of a refresh token", unit="s", low=3600, high=31_536_000)
+    session_cache_ttl: int = _setting(60, "How long a sign-in is believed from Redis before PostgreSQL is asked again", unit="s", low=1, high=3600)
+    argon2_memory_kib: int = _setting(19456, "Memory of one password hash (Argon2id)", unit="KiB", low=64, high=4_194_304)
+    argon2_time_cost: int = _setting(2, "Passes of one password hash", low=1, high=20)
+    sign_in_max_failures: int = _setting(10, "Failed sign-ins of an account from one address before it waits", low=3, high=1000)
+    sign_in_lock_seconds: int = _setting(60, "First wait after too many failures; doubles up to 15 minutes", unit="s", low=1, high=900)
+
+    # Database
+    db_pool_min: int = _setting(5, "Connections kept open by each process", low=1, high=200)
+    db_pool_max: int = _setting(20, "Connections of each process at the most", low=1, high=500)
+    db_pool_timeout: float = _setting(5.0, "Wait for a free connection before 503", unit="s", low=0.01, high=60)
+    db_pool_recycle: int = _setting(1800, "Age at which a connection is replaced", unit="s", low=1, high=86400)
+    db_connect_timeout: int = _setting(5, "Time to connect to PostgreSQL", unit="s", low=1, high=60)
+    db_statement_timeout: int = _setting(30_000, "Longest statement of a request", unit="ms", low=10, high=3_600_000)
+    slow_query_threshold: int = _setting(1000, "A statement over this is logged and kept", unit="ms", low=1, high=3_600_000)
+    slow_request_threshold: int = _setting(1000, "A request over this is logged as slow", unit="ms", low=1, high=3_600_000)
+
+    # Traffic
+    rate_limit_window: int = _setting(60_000, "Window of the rate limit", unit="ms", low=1000, high=86_400_000)
+    rate_limit_max_requests: int = _setting(1000, "Requests of one caller in a window", low=1, high=10_000_000)
+    enable_admin_bypass: bool = _setting(True, "Administrators are not rate limited")
+    max_body_bytes: int = _setting(1_048_576, "Largest request body", unit="bytes", low=1024, high=1_073_741_824)
+    idempotency_ttl: int = _setting(86_400, "How long the answer to an Idempotency-Key is kept", unit="s", low=60, high=2_592_000)
+
+    # Jobs
+    enable_job_queue: bool = _setting(True, "false: jobs run at once, in the process that asks")
+    job_queue_redis_db: int = _setting(1, "Redis database of the job queues", low=0, high=1023)
+    max_job_attempts: int = _setting(3, "Attempts of a job", low=1, high=100)
+    worker_processes: int = _setting(2, "RQ worker processes of one `worker`", low=1, high=64)
+
+    # Caching, monitoring (read by the extensions that come with them)
+    cache_ttl_default: int = _setting(3600, "Life of a cached value", unit="s", low=1, high=604_800)
+    dashboard_cache_ttl: int = _setting(300, "Life of cached dashboard statistics", unit="s", low=1, high=86_400)
+    api_cache_ttl: int = _setting(1800, "Life of cached answers", unit="s", low=1, high=86_400)
+    enable_performance_monitoring: bool = _setting(True, "Measure requests")
+    memory_monitoring_interval: int = _setting(60_000, "Time between memory measurements", unit="ms", low=1000, high=3_600_000)
+    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
+
+    # M-Pesa (Daraja); an agency's own stored credentials go before these
+    mpesa_base_url: str = _setting("https://sandbox.safaricom.co.ke", "Daraja API", unit="URL")
+    mpesa_consumer_key: str = _setting("", "Daraja consumer key")
+    mpesa_consumer_secret: str = _setting("", "Daraja consumer secret")
+    mpesa_shortcode: str = _setting("", "Paybill or till number")
+    mpesa_passkey: str = _setting("", "STK passkey of the shortcode")
+    mpesa_timeout: float = _setting(10.0, "Time for one call to Daraja", unit="s", low=0.1, high=60)
+    mpesa_callback_sources: str = _setting("log", "Callback source addresses: off, log or enforce")
+
+    def flask_config(self) -> dict[str, Any]:
+        """The settings under their environment names, for ``app.config`` and for extensions to read."""
+        return {f.name.upper(): getattr(self, f.name) for f in fields(self)}
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check every setting.
+
+    Args:
+        environ: names to texts; the process's environment when not given.
+
+    Raises:
+        SettingsError: with a sentence for each setting that is wrong.
+    """
+    source = os.environ if environ is None else environ
+    faults: list[str] = []
+    values: dict[str, Any] = {}
+    for setting in fields(Settings):
+        text = source.get(setting.name.upper())
+        if text is None or text.strip() == "":
+            continue
+        try:
+            values[setting.name] = _parse(text.strip(), setting.default)
+        except ValueError as error:
+            faults.append(f"{setting.name.upper()} {error}; found {_shown(setting.name, text)}.")
+            continue
+        faults += _out_of_range(setting.name, values[setting.name], setting.metadata)
+    settings = Settings(**values)
+    faults += _contradictions(settings)
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return _completed(settings)
+
+
+def _parse(text: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        return _parse_bool(text)
+    if isinstance(default, int):
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError("must be a whole number") from None
+    if isinstance(default, float):
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError("must be a number") from None
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text
+
+
+def _parse_bool(text: str) -> bool:
+    lowered = text.lower()
+    if lowered in _TRUE:
+        return True
+    if lowered in _FALSE:
+        return False
+    raise ValueError("must be true or false")
+
+
+def _out_of_range(name: str, value: Any, rule: Mapping[str, Any]) -> list[str]:
+    low, high = rule["low"], rule["high"]
+    if low is None or (low <= value <= high):
+        return []
+    unit = f" {rule['unit']}" if rule["unit"] else ""
+    return [f"{name.upper()} must be from {low} to {high}{unit}; found {value}."]
+
+
+def _contradictions(s: Settings) -> list[str]:
+    faults = []
+    if not s.database_url:
+        faults.append("DATABASE_URL is missing: give postgresql://user:password@host:5432/name, or use `make run`.")
+    elif urlsplit(s.database_url).scheme.split("+")[0] not in {"postgres", "postgresql"}:
+        faults.append("DATABASE_URL must start with postgresql://.")
+    if s.redis_url and urlsplit(s.redis_url).scheme not in {"redis", "rediss", "unix"}:
+        faults.append("REDIS_URL must start with redis://, rediss:// or unix://.")
+    if len(s.secret_key) < 32:
+        faults.append("SECRET_KEY must have at least 32 characters: `python -c 'import secrets; print(secrets.token_hex(32))'`.")
+    if s.db_pool_max < s.db_pool_min:
+        faults.append(f"DB_POOL_MAX must not be under DB_POOL_MIN; found {s.db_pool_max} and {s.db_pool_min}.")
+    if s.log_level.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        faults.append(f"LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR; found {s.log_level!r}.")
+    if s.mpesa_callback_sources not in {"off", "log", "enforce"}:
+        faults.append(f"MPESA_CALLBACK_SOURCES must be off, log or enforce; found {s.mpesa_callback_sources!r}.")
+    for name in ("public_url", "mpesa_base_url"):
+        if urlsplit(getattr(s, name)).scheme not in {"http", "https"}:
+            faults.append(f"{name.upper()} must start with http:// or https://.")
+    return faults
+
+
+def _completed(s: Settings) -> Settings:
+    """The settings with what follows from others filled in."""
+    values = {f.name: getattr(s, f.name) for f in fields(s)}
+    values["database_owner_url"] = s.database_owner_url or s.database_url
+    values["public_url"] = s.public_url.rstrip("/")
+    if not s.redis_url:
+        password = f":{quote(s.redis_password, safe='')}@" if s.redis_password else ""
+        values["redis_url"] = f"redis://{password}{s.redis_host}:{s.redis_port}/{s.redis_db}"
+    return Settings(**values)
+
+
+def _shown(name: str, text: str) -> str:
+    secret = any(word in name for word in ("password", "secret", "passkey", "url"))
+    return "a value that is not shown" if secret else repr(text)

@@ -1,0 +1,1 @@
+"""Haven: the property-management application."""

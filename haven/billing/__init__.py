@@ -1,0 +1,1 @@
+"""What is owed: invoices, rent runs, and the double-entry ledger behind them."""

@@ -1,0 +1,164 @@
+"""Invoices and their lines, allocations of payments to them, and the ledger."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, ForeignKeyConstraint, Index, PrimaryKeyConstraint, UniqueConstraint, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from haven.db.base import Base, Instant, Money, Owned, Versioned, one_of, owned_key
+
+
+class Counter(Base):
+    """The next number of a gapless sequence of an agency: taken by UPDATE in the transaction that uses it."""
+
+    __tablename__ = "counter"
+
+    agency_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("agency.id"))
+    name: Mapped[str]
+    value: Mapped[int] = mapped_column(server_default="0")
+
+    __table_args__ = (PrimaryKeyConstraint("agency_id", "name"), one_of("name", "INVOICE", "RECEIPT"))
+
+
+class Invoice(Versioned, Base):
+    """A demand for rent and other charges of one lease."""
+
+    __tablename__ = "invoice"
+
+    lease_id: Mapped[uuid.UUID]
+    tenant_id: Mapped[uuid.UUID]
+    number: Mapped[int | None]
+    period_start: Mapped[dt.date]
+    period_end: Mapped[dt.date]
+    issued_at: Mapped[Instant | None]
+    due_at: Mapped[dt.date]
+    currency: Mapped[str] = mapped_column(server_default="KES")
+    total: Mapped[Money] = mapped_column(server_default="0")
+    paid: Mapped[Money] = mapped_column(server_default="0")
+    balance: Mapped[Money] = mapped_column(Computed("total - paid", persisted=True))
+    status: Mapped[str] = mapped_column(server_default="DRAFT")
+    run_period: Mapped[dt.date | None]
+    search: Mapped[str] = mapped_column(server_default="")
+
+    __rules__ = (
+        one_of("status", "DRAFT", "OPEN", "PARTIALLY_PAID", "PAID", "OVERDUE", "VOID"),
+        CheckConstraint("period_end >= period_start", name="period"),
+        CheckConstraint("paid >= 0 AND paid <= total", name="paid"),
+        CheckConstraint("(status = 'DRAFT') = (number IS NULL)", name="number"),
+        ForeignKeyConstraint(["agency_id", "lease_id", "tenant_id"], ["lease.agency_id", "lease.id", "lease.tenant_id"]),
+        UniqueConstraint("agency_id", "number"),
+        UniqueConstraint("agency_id", "lease_id", "run_period"),
+        Index(None, "agency_id", "lease_id", "due_at", "id"),
+        Index(None, "agency_id", "tenant_id", "id"),
+        Index(None, "agency_id", "status", "due_at", "id"),
+        Index(None, "agency_id", "due_at", "id"),
+        Index(None, "agency_id", "period_start", "id"),
+        Index(None, "agency_id", "total", "id"),
+    )
+
+
+class InvoiceLine(Owned, Base):
+    """A charge (or, below nought, a credit) of an invoice."""
+
+    __tablename__ = "invoice_line"
+
+    invoice_id: Mapped[uuid.UUID]
+    position: Mapped[int]
+    kind: Mapped[str]
+    description: Mapped[str]
+    amount: Mapped[Money]
+
+    __rules__ = (
+        one_of("kind", "RENT", "DEPOSIT", "UTILITY", "LATE_FEE", "OTHER", "CREDIT"),
+        CheckConstraint("(kind = 'CREDIT') = (amount < 0)", name="sign"),
+        owned_key("invoice_id", "invoice", ondelete="CASCADE"),
+        UniqueConstraint("agency_id", "invoice_id", "position"),
+    )
+
+
+class Allocation(Owned, Base):
+    """Which shillings of a payment pay which invoice."""
+
+    __tablename__ = "allocation"
+
+    payment_id: Mapped[uuid.UUID]
+    invoice_id: Mapped[uuid.UUID]
+    amount: Mapped[Money]
+    created_at: Mapped[Instant] = mapped_column(server_default=func.now())
+
+    __rules__ = (
+        CheckConstraint("amount > 0", name="amount"),
+        owned_key("payment_id", "payment"),
+        owned_key("invoice_id", "invoice"),
+        UniqueConstraint("agency_id", "payment_id", "invoice_id"),
+        Index(None, "agency_id", "invoice_id"),
+    )
+
+
+class LedgerAccount(Owned, Base):
+    """An account of the agency's double-entry ledger; some are kept for each lease or owner."""
+
+    __tablename__ = "ledger_account"
+
+    code: Mapped[str]
+    kind: Mapped[str]
+    lease_id: Mapped[uuid.UUID | None]
+    owner_id: Mapped[uuid.UUID | None]
+
+    __rules__ = (
+        one_of("kind", "ASSET", "LIABILITY", "INCOME", "EXPENSE"),
+        owned_key("lease_id", "lease"),
+        owned_key("owner_id", "owner"),
+        UniqueConstraint("agency_id", "code", "lease_id", "owner_id", postgresql_nulls_not_distinct=True),
+        Index(None, "agency_id", "lease_id"),
+        Index(None, "agency_id", "owner_id"),
+    )
+
+
+class LedgerTransaction(Owned, Base):
+    """One event of money; its entries balance (checked by the database when the transaction commits)."""
+
+    __tablename__ = "ledger_transaction"
+
+    at: Mapped[Instant]
+    created_at: Mapped[Instant] = mapped_column(server_default=func.now())
+    kind: Mapped[str]
+    description: Mapped[str]
+    invoice_id: Mapped[uuid.UUID | None]
+    payment_id: Mapped[uuid.UUID | None]
+    reverses_id: Mapped[uuid.UUID | None]
+
+    __rules__ = (
+        one_of("kind", "INVOICE", "INVOICE_VOID", "PAYMENT", "REVERSAL", "CREDIT_APPLIED", "UNMATCHED", "MATCHED", "PAYOUT"),
+        owned_key("invoice_id", "invoice"),
+        owned_key("payment_id", "payment"),
+        owned_key("reverses_id", "ledger_transaction"),
+        UniqueConstraint("agency_id", "reverses_id"),
+        Index(None, "agency_id", "invoice_id"),
+        Index(None, "agency_id", "payment_id"),
+        Index(None, "agency_id", "at", "id"),
+    )
+
+
+class LedgerEntry(Owned, Base):
+    """A debit or a credit of one account. Never changed: a mistake is corrected by another transaction."""
+
+    __tablename__ = "ledger_entry"
+
+    transaction_id: Mapped[uuid.UUID]
+    account_id: Mapped[uuid.UUID]
+    debit: Mapped[Money] = mapped_column(server_default="0")
+    credit: Mapped[Money] = mapped_column(server_default="0")
+
+    __rules__ = (
+        CheckConstraint("debit >= 0 AND credit >= 0 AND (debit = 0) <> (credit = 0)", name="one_side"),
+        owned_key("transaction_id", "ledger_transaction"),
+        owned_key("account_id", "ledger_account"),
+        Index(None, "agency_id", "transaction_id"),
+        Index(None, "agency_id", "account_id", "id"),
+    )
+
+

@@ -1,0 +1,46 @@
+"""The ``haven`` command: its subcommands are imported when they are called, so ``haven status`` stays quick."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "up": ("haven.stack_commands:up", "Start Haven here: PostgreSQL, Valkey, web, workers, M-Pesa simulator."),
+    "down": ("haven.stack_commands:down", "Stop what `haven up` started; the data stays."),
+    "status": ("haven.stack_commands:status", "Show each process of the stack: state, pid, address."),
+    "db": ("haven.db.commands:db", "Upgrade, downgrade and inspect the database schema."),
+    "demo": ("haven.demo.commands:demo", "Load believable Kenyan agencies: small, medium or large."),
+    "mpesa-simulator": (
+        "haven.payments.mpesa.simulator.commands:simulator",
+        "Serve a stand-in for Safaricom's M-Pesa API.",
+    ),
+}
+"""Name of each subcommand: where it lives (``module:attribute``) and its one line of help."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}:{attribute} is not a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Haven, the property-management API: run it, look after its database, fill it with a demo."""

@@ -1,0 +1,1 @@
+"""The database: models' base, sessions with their tenant, migrations."""

@@ -1,0 +1,1 @@
+"""Agencies, the people and programs that sign in, and what they may do."""

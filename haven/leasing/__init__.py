@@ -1,0 +1,1 @@
+"""Who lives where, on what terms: tenants and leases."""

@@ -1,0 +1,84 @@
+"""Tenants and leases."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, column, func
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from haven.db.base import Base, Instant, Money, Versioned, one_of, owned_key
+
+
+class Tenant(Versioned, Base):
+    """A person or firm that rents."""
+
+    __tablename__ = "tenant"
+
+    full_name: Mapped[str]
+    email: Mapped[str | None]
+    phone: Mapped[str | None]
+    national_id: Mapped[str | None]
+    status: Mapped[str] = mapped_column(server_default="PROSPECT")
+    notes: Mapped[str | None]
+    search: Mapped[str] = mapped_column(server_default="")
+
+    __rules__ = (
+        one_of("status", "ACTIVE", "FORMER", "PROSPECT"),
+        Index(None, "agency_id", "full_name", "id"),
+        Index(None, "agency_id", "status", "id"),
+        Index(None, "agency_id", "email"),
+        Index(None, "agency_id", "phone"),
+        Index(None, "agency_id", "national_id"),
+    )
+
+
+class Lease(Versioned, Base):
+    """A tenancy of one unit by one tenant responsible for it."""
+
+    __tablename__ = "lease"
+
+    unit_id: Mapped[uuid.UUID]
+    tenant_id: Mapped[uuid.UUID]
+    start_date: Mapped[dt.date]
+    end_date: Mapped[dt.date | None]
+    rent_amount: Mapped[Money]
+    deposit_amount: Mapped[Money] = mapped_column(server_default="0")
+    billing_day: Mapped[int] = mapped_column(server_default="1")
+    grace_days: Mapped[int] = mapped_column(server_default="4")
+    late_fee_kind: Mapped[str] = mapped_column(server_default="NONE")
+    late_fee_amount: Mapped[Money] = mapped_column(server_default="0")
+    status: Mapped[str] = mapped_column(server_default="DRAFT")
+    activated_at: Mapped[Instant | None]
+    terminated_at: Mapped[Instant | None]
+    termination_reason: Mapped[str | None]
+
+    __rules__ = (
+        one_of("status", "DRAFT", "ACTIVE", "ENDED", "TERMINATED"),
+        one_of("late_fee_kind", "NONE", "FLAT", "PERCENT"),
+        CheckConstraint("end_date IS NULL OR end_date >= start_date", name="dates"),
+        CheckConstraint("billing_day BETWEEN 1 AND 28", name="billing_day"),
+        CheckConstraint("grace_days BETWEEN 0 AND 90", name="grace_days"),
+        CheckConstraint("rent_amount >= 0 AND deposit_amount >= 0 AND late_fee_amount >= 0", name="amounts"),
+        owned_key("unit_id", "unit"),
+        owned_key("tenant_id", "tenant"),
+        # What an invoice or payment of the lease points at, so that its tenant is the lease's.
+        UniqueConstraint("agency_id", "id", "tenant_id"),
+        ExcludeConstraint(
+            (column("agency_id"), "="),
+            (column("unit_id"), "="),
+            (func.daterange(column("start_date"), column("end_date"), "[]"), "&&"),
+            where=column("status") == "ACTIVE",
+            using="gist",
+            name="lease_no_overlap",
+        ),
+        Index(None, "agency_id", "unit_id", "status"),
+        Index(None, "agency_id", "tenant_id", "id"),
+        Index(None, "agency_id", "status", "id"),
+        Index(None, "agency_id", "start_date", "id"),
+        Index(None, "agency_id", "end_date", "id"),
+    )
+
+

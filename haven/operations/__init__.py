@@ -1,0 +1,1 @@
+"""What keeps Haven running and shows it: jobs, webhooks, metric history, alerts."""

@@ -1,0 +1,1 @@
+"""What is let: owners, properties and their units."""
