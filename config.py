@@ -26,7 +26,9 @@ class SettingsError(ValueError):
     """One or more settings are wrong; ``str()`` has a sentence for each."""
 
 
-def _setting(default: Any, doc: str, *, unit: str = "", low: float | None = None, high: float | None = None) -> Any:
+def _setting(
+    default: Any, doc: str, *, unit: str = "", low: float | None = None, high: float | None = None
+) -> Any:
     return field(default=default, metadata={"doc": doc, "unit": unit, "low": low, "high": high})
 
 
@@ -35,46 +37,90 @@ class Settings:
     """The settings of one process. A field's environment variable is its name in upper case."""
 
     # Where things are
-    database_url: str = _setting("", "PostgreSQL, as the application's role (no superuser, no BYPASSRLS)", unit="URL")
-    database_owner_url: str = _setting("", "PostgreSQL, as the role that migrates; empty: DATABASE_URL", unit="URL")
-    redis_url: str = _setting("", "Redis or Valkey; empty: built from REDIS_HOST and the three below", unit="URL")
+    database_url: str = _setting(
+        "", "PostgreSQL, as the application's role (no superuser, no BYPASSRLS)", unit="URL"
+    )
+    database_owner_url: str = _setting(
+        "", "PostgreSQL, as the role that migrates; empty: DATABASE_URL", unit="URL"
+    )
+    redis_url: str = _setting(
+        "", "Redis or Valkey; empty: built from REDIS_HOST and the three below", unit="URL"
+    )
     redis_host: str = _setting("127.0.0.1", "Redis host, where REDIS_URL is not set")
     redis_port: int = _setting(6379, "Redis port", low=1, high=65535)
     redis_password: str = _setting("", "Redis password")
     redis_db: int = _setting(0, "Redis database of sessions, limits and caches", low=0, high=1023)
-    public_url: str = _setting("http://127.0.0.1:8000", "Where the outside reaches Haven; callbacks are built on it", unit="URL")
+    public_url: str = _setting(
+        "http://127.0.0.1:8000", "Where the outside reaches Haven; callbacks are built on it", unit="URL"
+    )
     port: int = _setting(8000, "Port of the web process", low=1, high=65535)
     web_concurrency: int = _setting(2, "Web processes", low=1, high=256)
     web_threads: int = _setting(8, "Threads of each web process", low=1, high=256)
-    trusted_proxies: int = _setting(0, "Reverse proxies in front whose X-Forwarded-For is believed", unit="hops", low=0, high=10)
-    extensions: tuple[str, ...] = _setting(DEFAULT_EXTENSIONS, "Flask extensions to load, dotted paths, comma separated")
+    trusted_proxies: int = _setting(
+        0, "Reverse proxies in front whose X-Forwarded-For is believed", unit="hops", low=0, high=10
+    )
+    extensions: tuple[str, ...] = _setting(
+        DEFAULT_EXTENSIONS, "Flask extensions to load, dotted paths, comma separated"
+    )
 
     # Secrets and sign-in
     secret_key: str = _setting("", "At least 32 characters; signs cursors and encrypts stored credentials")
     access_token_ttl: int = _setting(3600, "Life of an access token", unit="s", low=60, high=86400)
-    refresh_token_ttl: int = _setting(2_592_000, "Life of a refresh token", unit="s", low=3600, high=31_536_000)
-    session_cache_ttl: int = _setting(60, "How long a sign-in is believed from Redis before PostgreSQL is asked again", unit="s", low=1, high=3600)
-    argon2_memory_kib: int = _setting(19456, "Memory of one password hash (Argon2id)", unit="KiB", low=64, high=4_194_304)
+    refresh_token_ttl: int = _setting(
+        2_592_000, "Life of a refresh token", unit="s", low=3600, high=31_536_000
+    )
+    session_cache_ttl: int = _setting(
+        60,
+        "How long a sign-in is believed from Redis before PostgreSQL is asked again",
+        unit="s",
+        low=1,
+        high=3600,
+    )
+    argon2_memory_kib: int = _setting(
+        19456, "Memory of one password hash (Argon2id)", unit="KiB", low=64, high=4_194_304
+    )
     argon2_time_cost: int = _setting(2, "Passes of one password hash", low=1, high=20)
-    sign_in_max_failures: int = _setting(10, "Failed sign-ins of an account from one address before it waits", low=3, high=1000)
-    sign_in_lock_seconds: int = _setting(60, "First wait after too many failures; doubles up to 15 minutes", unit="s", low=1, high=900)
+    sign_in_max_failures: int = _setting(
+        10, "Failed sign-ins of an account from one address before it waits", low=3, high=1000
+    )
+    sign_in_lock_seconds: int = _setting(
+        60, "First wait after too many failures; doubles up to 15 minutes", unit="s", low=1, high=900
+    )
 
     # Database
     db_pool_min: int = _setting(5, "Connections kept open by each process", low=1, high=200)
     db_pool_max: int = _setting(20, "Connections of each process at the most", low=1, high=500)
-    db_pool_timeout: float = _setting(5.0, "Wait for a free connection before 503", unit="s", low=0.01, high=60)
-    db_pool_recycle: int = _setting(1800, "Age at which a connection is replaced", unit="s", low=1, high=86400)
+    db_pool_timeout: float = _setting(
+        5.0, "Wait for a free connection before 503", unit="s", low=0.01, high=60
+    )
+    db_pool_recycle: int = _setting(
+        1800, "Age at which a connection is replaced", unit="s", low=1, high=86400
+    )
     db_connect_timeout: int = _setting(5, "Time to connect to PostgreSQL", unit="s", low=1, high=60)
-    db_statement_timeout: int = _setting(30_000, "Longest statement of a request", unit="ms", low=10, high=3_600_000)
-    slow_query_threshold: int = _setting(1000, "A statement over this is logged and kept", unit="ms", low=1, high=3_600_000)
-    slow_request_threshold: int = _setting(1000, "A request over this is logged as slow", unit="ms", low=1, high=3_600_000)
+    db_statement_timeout: int = _setting(
+        30_000, "Longest statement of a request", unit="ms", low=10, high=3_600_000
+    )
+    slow_query_threshold: int = _setting(
+        1000, "A statement over this is logged and kept", unit="ms", low=1, high=3_600_000
+    )
+    slow_request_threshold: int = _setting(
+        1000, "A request over this is logged as slow", unit="ms", low=1, high=3_600_000
+    )
 
     # Traffic
-    rate_limit_window: int = _setting(60_000, "Window of the rate limit", unit="ms", low=1000, high=86_400_000)
-    rate_limit_max_requests: int = _setting(1000, "Requests of one caller in a window", low=1, high=10_000_000)
+    rate_limit_window: int = _setting(
+        60_000, "Window of the rate limit", unit="ms", low=1000, high=86_400_000
+    )
+    rate_limit_max_requests: int = _setting(
+        1000, "Requests of one caller in a window", low=1, high=10_000_000
+    )
     enable_admin_bypass: bool = _setting(True, "Administrators are not rate limited")
-    max_body_bytes: int = _setting(1_048_576, "Largest request body", unit="bytes", low=1024, high=1_073_741_824)
-    idempotency_ttl: int = _setting(86_400, "How long the answer to an Idempotency-Key is kept", unit="s", low=60, high=2_592_000)
+    max_body_bytes: int = _setting(
+        1_048_576, "Largest request body", unit="bytes", low=1024, high=1_073_741_824
+    )
+    idempotency_ttl: int = _setting(
+        86_400, "How long the answer to an Idempotency-Key is kept", unit="s", low=60, high=2_592_000
+    )
 
     # Jobs
     enable_job_queue: bool = _setting(True, "false: jobs run at once, in the process that asks")
@@ -84,10 +130,14 @@ class Settings:
 
     # Caching, monitoring (read by the extensions that come with them)
     cache_ttl_default: int = _setting(3600, "Life of a cached value", unit="s", low=1, high=604_800)
-    dashboard_cache_ttl: int = _setting(300, "Life of cached dashboard statistics", unit="s", low=1, high=86_400)
+    dashboard_cache_ttl: int = _setting(
+        300, "Life of cached dashboard statistics", unit="s", low=1, high=86_400
+    )
     api_cache_ttl: int = _setting(1800, "Life of cached answers", unit="s", low=1, high=86_400)
     enable_performance_monitoring: bool = _setting(True, "Measure requests")
-    memory_monitoring_interval: int = _setting(60_000, "Time between memory measurements", unit="ms", low=1000, high=3_600_000)
+    memory_monitoring_interval: int = _setting(
+        60_000, "Time between memory measurements", unit="ms", low=1000, high=3_600_000
+    )
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
 
     # M-Pesa (Daraja); an agency's own stored credentials go before these
@@ -171,19 +221,27 @@ def _out_of_range(name: str, value: Any, rule: Mapping[str, Any]) -> list[str]:
 def _contradictions(s: Settings) -> list[str]:
     faults = []
     if not s.database_url:
-        faults.append("DATABASE_URL is missing: give postgresql://user:password@host:5432/name, or use `make run`.")
+        faults.append(
+            "DATABASE_URL is missing: give postgresql://user:password@host:5432/name, or use `make run`."
+        )
     elif urlsplit(s.database_url).scheme.split("+")[0] not in {"postgres", "postgresql"}:
         faults.append("DATABASE_URL must start with postgresql://.")
     if s.redis_url and urlsplit(s.redis_url).scheme not in {"redis", "rediss", "unix"}:
         faults.append("REDIS_URL must start with redis://, rediss:// or unix://.")
     if len(s.secret_key) < 32:
-        faults.append("SECRET_KEY must have at least 32 characters: `python -c 'import secrets; print(secrets.token_hex(32))'`.")
+        faults.append(
+            "SECRET_KEY must have at least 32 characters: `python -c 'import secrets; print(secrets.token_hex(32))'`."
+        )
     if s.db_pool_max < s.db_pool_min:
-        faults.append(f"DB_POOL_MAX must not be under DB_POOL_MIN; found {s.db_pool_max} and {s.db_pool_min}.")
+        faults.append(
+            f"DB_POOL_MAX must not be under DB_POOL_MIN; found {s.db_pool_max} and {s.db_pool_min}."
+        )
     if s.log_level.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         faults.append(f"LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR; found {s.log_level!r}.")
     if s.mpesa_callback_sources not in {"off", "log", "enforce"}:
-        faults.append(f"MPESA_CALLBACK_SOURCES must be off, log or enforce; found {s.mpesa_callback_sources!r}.")
+        faults.append(
+            f"MPESA_CALLBACK_SOURCES must be off, log or enforce; found {s.mpesa_callback_sources!r}."
+        )
     for name in ("public_url", "mpesa_base_url"):
         if urlsplit(getattr(s, name)).scheme not in {"http", "https"}:
             faults.append(f"{name.upper()} must start with http:// or https://.")

@@ -8,7 +8,10 @@ from typing import Final
 import click
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "up": ("haven.stack_commands:up", "Start Haven here: PostgreSQL, Valkey, web, workers, M-Pesa simulator."),
+    "up": (
+        "haven.stack_commands:up",
+        "Start Haven here: PostgreSQL, Valkey, web, workers, M-Pesa simulator.",
+    ),
     "down": ("haven.stack_commands:down", "Stop what `haven up` started; the data stays."),
     "status": ("haven.stack_commands:status", "Show each process of the stack: state, pid, address."),
     "db": ("haven.db.commands:db", "Upgrade, downgrade and inspect the database schema."),

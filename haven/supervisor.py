@@ -129,7 +129,9 @@ class Supervisor:
                     waiting.discard(name)
                 elif child.crashes >= CRASHES_AT_START:
                     code = child.process.returncode
-                    raise ProgramFailed(name, f"stopped {child.crashes} times (exit {code})", self.log_of(name))
+                    raise ProgramFailed(
+                        name, f"stopped {child.crashes} times (exit {code})", self.log_of(name)
+                    )
                 elif time.monotonic() > deadline:
                     raise ProgramFailed(name, f"was not ready in {deadline_s:.0f} s", self.log_of(name))
             if not waiting:
@@ -170,7 +172,11 @@ class Supervisor:
                 name=child.program.name,
                 pid=child.process.pid,
                 created=child.created,
-                state="waiting to restart" if child.restart_at else "running" if child.is_ready else "starting",
+                state="waiting to restart"
+                if child.restart_at
+                else "running"
+                if child.is_ready
+                else "starting",
                 restarts=child.restarts,
                 address=child.program.address,
                 stop_signal=int(child.program.stop_signals[0][0]),
@@ -188,22 +194,21 @@ class Supervisor:
             self._changed()
 
     def _stop_together(self, children: Sequence[_Child], hurry: Callable[[], bool]) -> None:
-        now = time.monotonic()
         plans = {child.program.name: list(child.program.stop_signals) for child in children}
-        next_at = {child.program.name: now for child in children}
+        next_at = dict.fromkeys(plans, 0.0)
+        hurried = False
         alive = [child for child in children if child.process.poll() is None]
         while alive:
+            if hurry() and not hurried:
+                hurried = True
+                plans = {child.program.name: list(child.program.stop_signals[1:]) for child in alive}
+                next_at = dict.fromkeys(plans, 0.0)
             for child in alive:
                 name = child.program.name
-                if time.monotonic() < next_at[name] and not (hurry() and plans[name]):
-                    continue
-                if hurry():
-                    plans[name] = plans[name][-1:] if plans[name] and len(child.program.stop_signals) > 1 else []
-                sent, patience_s = plans[name].pop(0) if plans[name] else (signal.SIGKILL, 5.0)
-                if hurry():
-                    patience_s = min(patience_s, 3.0)
-                _signal(child.process.pid, sent)
-                next_at[name] = time.monotonic() + patience_s
+                if time.monotonic() >= next_at[name]:
+                    sent, patience_s = plans[name].pop(0) if plans[name] else (signal.SIGKILL, 5.0)
+                    _signal(child.process.pid, sent)
+                    next_at[name] = time.monotonic() + patience_s
             time.sleep(POLL_S)
             alive = [child for child in alive if child.process.poll() is None]
         for child in children:
@@ -293,14 +298,12 @@ def kill_session(leader: int, created: float) -> bool:
     A session id is not given out again while a member of the session lives, so a member that is younger than the
     leader was can only be ours.
     """
-    if psutil.pid_exists(leader):
-        process_status = _status(leader)
-        if process_status is not None and process_status != psutil.STATUS_ZOMBIE:
-            return False
+    if _status(leader) not in (None, psutil.STATUS_ZOMBIE):
+        return False
     killed = False
     for pid in psutil.pids():
         try:
-            if pid == leader or os.getsid(pid) != leader:
+            if pid == leader or os.getsid(pid) != leader or _status(pid) == psutil.STATUS_ZOMBIE:
                 continue
             if psutil.Process(pid).create_time() < created - CREATE_TIME_TOLERANCE_S:
                 continue

@@ -5,10 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, ForeignKeyConstraint, Index, PrimaryKeyConstraint, UniqueConstraint, func
+from sqlalchemy import (
+    CheckConstraint,
+    Computed,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    PrimaryKeyConstraint,
+    UniqueConstraint,
+    func,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
-from haven.db.base import Base, Instant, Money, Owned, Versioned, one_of, owned_key
+from haven.db.base import Base, Instant, Money, Owned, Versioned, one_of, owned_key, search_index, searchable
 
 
 class Counter(Base):
@@ -41,14 +50,17 @@ class Invoice(Versioned, Base):
     balance: Mapped[Money] = mapped_column(Computed("total - paid", persisted=True))
     status: Mapped[str] = mapped_column(server_default="DRAFT")
     run_period: Mapped[dt.date | None]
-    search: Mapped[str] = mapped_column(server_default="")
+    search: Mapped[str] = searchable("'INV-' || lpad(number::text, 6, '0')")
 
     __rules__ = (
+        search_index("invoice"),
         one_of("status", "DRAFT", "OPEN", "PARTIALLY_PAID", "PAID", "OVERDUE", "VOID"),
         CheckConstraint("period_end >= period_start", name="period"),
         CheckConstraint("paid >= 0 AND paid <= total", name="paid"),
         CheckConstraint("(status = 'DRAFT') = (number IS NULL)", name="number"),
-        ForeignKeyConstraint(["agency_id", "lease_id", "tenant_id"], ["lease.agency_id", "lease.id", "lease.tenant_id"]),
+        ForeignKeyConstraint(
+            ["agency_id", "lease_id", "tenant_id"], ["lease.agency_id", "lease.id", "lease.tenant_id"]
+        ),
         UniqueConstraint("agency_id", "number"),
         UniqueConstraint("agency_id", "lease_id", "run_period"),
         Index(None, "agency_id", "lease_id", "due_at", "id"),
@@ -132,7 +144,17 @@ class LedgerTransaction(Owned, Base):
     reverses_id: Mapped[uuid.UUID | None]
 
     __rules__ = (
-        one_of("kind", "INVOICE", "INVOICE_VOID", "PAYMENT", "REVERSAL", "CREDIT_APPLIED", "UNMATCHED", "MATCHED", "PAYOUT"),
+        one_of(
+            "kind",
+            "INVOICE",
+            "INVOICE_VOID",
+            "PAYMENT",
+            "REVERSAL",
+            "CREDIT_APPLIED",
+            "UNMATCHED",
+            "MATCHED",
+            "PAYOUT",
+        ),
         owned_key("invoice_id", "invoice"),
         owned_key("payment_id", "payment"),
         owned_key("reverses_id", "ledger_transaction"),
@@ -160,5 +182,3 @@ class LedgerEntry(Owned, Base):
         Index(None, "agency_id", "transaction_id"),
         Index(None, "agency_id", "account_id", "id"),
     )
-
-

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import uuid_utils
 from sqlalchemy import (
     CheckConstraint,
+    Computed,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
+    Index,
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
@@ -68,11 +70,30 @@ def owned_key(column: str, target: str, **options: Any) -> ForeignKeyConstraint:
     return ForeignKeyConstraint(["agency_id", column], [f"{target}.agency_id", f"{target}.id"], **options)
 
 
+def searchable(*columns: str) -> Any:
+    """A stored column of the lower-case text that ``q`` searches in: the given columns or SQL expressions, joined."""
+    joined = " || ' ' || ".join(f"coalesce({column}, '')" for column in columns)
+    return mapped_column(Text, Computed(f"lower({joined})", persisted=True), deferred=True)
+
+
+def search_index(table: str) -> Index:
+    """The trigram index of ``search``, within an agency (btree_gin gives the uuid its place in a GIN index)."""
+    return Index(
+        f"{table}_search_idx",
+        "agency_id",
+        "search",
+        postgresql_using="gin",
+        postgresql_ops={"search": "gin_trgm_ops"},
+    )
+
+
 class Timestamps:
     """When a row was made and last changed."""
 
     created_at: Mapped[Instant] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    updated_at: Mapped[Instant] = mapped_column(DateTime(timezone=True), server_default=func.now(), onupdate=func.now())
+    updated_at: Mapped[Instant] = mapped_column(
+        DateTime(timezone=True), server_default=func.now(), onupdate=func.now()
+    )
 
 
 class Owned:
@@ -93,4 +114,8 @@ class Versioned(Owned, Timestamps):
 
     @declared_attr.directive
     def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805
-        return {"version_id_col": cls.__table__.c.version} if hasattr(cls, "__table__") else {"version_id_col": cls.version}
+        return (
+            {"version_id_col": cls.__table__.c.version}
+            if hasattr(cls, "__table__")
+            else {"version_id_col": cls.version}
+        )

@@ -81,7 +81,14 @@ def _rolled_back(session: Session) -> None:
 
 
 @contextmanager
-def tenant_session(engine: Engine, agency_id: uuid.UUID, actor: str = "system", request_id: str = "", *, is_platform: bool = False) -> Iterator[Session]:
+def tenant_session(
+    engine: Engine,
+    agency_id: uuid.UUID,
+    actor: str = "system",
+    request_id: str = "",
+    *,
+    is_platform: bool = False,
+) -> Iterator[Session]:
     """A session for work outside a request; commits at the end, rolls back on an exception."""
     with Session(engine, expire_on_commit=False) as session:
         set_tenant(session, Tenant(agency_id, actor, request_id, is_platform))

@@ -9,7 +9,18 @@ from sqlalchemy import ForeignKey, Index, PrimaryKeyConstraint, Text, UniqueCons
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
 from sqlalchemy.orm import Mapped, mapped_column
 
-from haven.db.base import Base, Instant, Owned, Timestamps, Versioned, new_id, one_of, owned_key
+from haven.db.base import (
+    Base,
+    Instant,
+    Owned,
+    Timestamps,
+    Versioned,
+    new_id,
+    one_of,
+    owned_key,
+    search_index,
+    searchable,
+)
 
 
 class Agency(Timestamps, Base):
@@ -26,7 +37,7 @@ class Agency(Timestamps, Base):
     mpesa_shortcode: Mapped[str | None]
     mpesa_credentials: Mapped[bytes | None] = mapped_column(BYTEA)
     version: Mapped[int] = mapped_column(server_default="1", default=1)
-    search: Mapped[str] = mapped_column(Text, server_default="")
+    search: Mapped[str] = searchable("name", "slug")
 
     __table_args__ = (one_of("status", "ACTIVE", "SUSPENDED"),)
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012
@@ -43,9 +54,10 @@ class User(Versioned, Base):
     role: Mapped[str]
     status: Mapped[str] = mapped_column(server_default="ACTIVE")
     password_hash: Mapped[str]
-    search: Mapped[str] = mapped_column(server_default="")
+    search: Mapped[str] = searchable("full_name", "email", "phone")
 
     __rules__ = (
+        search_index("user_account"),
         one_of("role", "PLATFORM_ADMIN", "AGENCY_ADMIN", "MANAGER", "ACCOUNTANT", "VIEWER"),
         one_of("status", "ACTIVE", "DISABLED"),
         UniqueConstraint("agency_id", "email"),
@@ -163,7 +175,10 @@ class IdempotencyKey(Base):
     created_at: Mapped[Instant] = mapped_column(server_default=func.now())
     locked_until: Mapped[Instant]
 
-    __table_args__ = (PrimaryKeyConstraint("agency_id", "user_id", "key"), Index(None, "agency_id", "created_at"))
+    __table_args__ = (
+        PrimaryKeyConstraint("agency_id", "user_id", "key"),
+        Index(None, "agency_id", "created_at"),
+    )
 
 
 class AuditEntry(Owned, Base):
@@ -185,5 +200,3 @@ class AuditEntry(Owned, Base):
         Index(None, "agency_id", "entity", "entity_id", "id"),
         Index(None, "agency_id", "at", "id"),
     )
-
-

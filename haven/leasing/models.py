@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, Index, UniqueConstraint, column, func
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from haven.db.base import Base, Instant, Money, Versioned, one_of, owned_key
+from haven.db.base import Base, Instant, Money, Versioned, one_of, owned_key, search_index, searchable
 
 
 class Tenant(Versioned, Base):
@@ -23,9 +23,10 @@ class Tenant(Versioned, Base):
     national_id: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default="PROSPECT")
     notes: Mapped[str | None]
-    search: Mapped[str] = mapped_column(server_default="")
+    search: Mapped[str] = searchable("full_name", "email", "phone", "national_id")
 
     __rules__ = (
+        search_index("tenant"),
         one_of("status", "ACTIVE", "FORMER", "PROSPECT"),
         Index(None, "agency_id", "full_name", "id"),
         Index(None, "agency_id", "status", "id"),
@@ -80,5 +81,3 @@ class Lease(Versioned, Base):
         Index(None, "agency_id", "start_date", "id"),
         Index(None, "agency_id", "end_date", "id"),
     )
-
-

@@ -9,7 +9,17 @@ from sqlalchemy import CheckConstraint, Float, Index, PrimaryKeyConstraint, Text
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
 from sqlalchemy.orm import Mapped, mapped_column
 
-from haven.db.base import Base, Instant, Owned, Timestamps, Versioned, one_of, owned_key
+from haven.db.base import (
+    Base,
+    Instant,
+    Owned,
+    Timestamps,
+    Versioned,
+    one_of,
+    owned_key,
+    search_index,
+    searchable,
+)
 
 
 class Job(Owned, Timestamps, Base):
@@ -42,8 +52,20 @@ class Job(Owned, Timestamps, Base):
         one_of("queue", "exports", "reports", "notifications", "maintenance", "payments"),
         one_of("status", "QUEUED", "SCHEDULED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"),
         CheckConstraint("attempts <= max_attempts", name="attempts"),
-        Index("job_unique_key", "agency_id", "kind", "unique_key", unique=True, postgresql_where=text("status IN ('QUEUED', 'SCHEDULED', 'RUNNING')")),
-        Index("job_unfinished_idx", "agency_id", "run_after", postgresql_where=text("status IN ('QUEUED', 'SCHEDULED', 'RUNNING')")),
+        Index(
+            "job_unique_key",
+            "agency_id",
+            "kind",
+            "unique_key",
+            unique=True,
+            postgresql_where=text("status IN ('QUEUED', 'SCHEDULED', 'RUNNING')"),
+        ),
+        Index(
+            "job_unfinished_idx",
+            "agency_id",
+            "run_after",
+            postgresql_where=text("status IN ('QUEUED', 'SCHEDULED', 'RUNNING')"),
+        ),
         Index(None, "agency_id", "status", "id"),
         Index(None, "agency_id", "kind", "id"),
         Index(None, "agency_id", "queue", "id"),
@@ -59,9 +81,12 @@ class WebhookEndpoint(Versioned, Base):
     events: Mapped[list[str]] = mapped_column(ARRAY(Text))
     secret: Mapped[bytes] = mapped_column(BYTEA, doc="Encrypted")
     status: Mapped[str] = mapped_column(server_default="ACTIVE")
-    search: Mapped[str] = mapped_column(server_default="")
+    search: Mapped[str] = searchable("url")
 
-    __rules__ = (one_of("status", "ACTIVE", "DISABLED"),)
+    __rules__ = (
+        search_index("webhook_endpoint"),
+        one_of("status", "ACTIVE", "DISABLED"),
+    )
 
 
 class WebhookDelivery(Owned, Base):
@@ -84,7 +109,12 @@ class WebhookDelivery(Owned, Base):
         one_of("status", "PENDING", "DELIVERED", "FAILED"),
         owned_key("endpoint_id", "webhook_endpoint", ondelete="CASCADE"),
         Index(None, "agency_id", "endpoint_id", "id"),
-        Index("webhook_delivery_waiting_idx", "agency_id", "next_try_at", postgresql_where=text("status = 'PENDING'")),
+        Index(
+            "webhook_delivery_waiting_idx",
+            "agency_id",
+            "next_try_at",
+            postgresql_where=text("status = 'PENDING'"),
+        ),
     )
 
 
@@ -182,7 +212,13 @@ class Alert(Owned, Base):
         one_of("state", "PENDING", "FIRING", "RESOLVED"),
         owned_key("rule_id", "alert_rule"),
         Index(None, "agency_id", "rule_id"),
-        Index("alert_open_key", "agency_id", "fingerprint", unique=True, postgresql_where=text("state <> 'RESOLVED'")),
+        Index(
+            "alert_open_key",
+            "agency_id",
+            "fingerprint",
+            unique=True,
+            postgresql_where=text("state <> 'RESOLVED'"),
+        ),
         Index(None, "agency_id", "started_at"),
     )
 

@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, Computed, ForeignKeyConstraint, Index, U
 from sqlalchemy.dialects.postgresql import BYTEA
 from sqlalchemy.orm import Mapped, mapped_column
 
-from haven.db.base import Base, Instant, Money, Owned, Versioned, one_of, owned_key
+from haven.db.base import Base, Instant, Money, Owned, Versioned, one_of, owned_key, search_index, searchable
 
 
 class Payment(Versioned, Base):
@@ -36,18 +36,30 @@ class Payment(Versioned, Base):
     receipt_number: Mapped[int | None]
     reversed_at: Mapped[Instant | None]
     reversal_reason: Mapped[str | None]
-    search: Mapped[str] = mapped_column(server_default="")
+    search: Mapped[str] = searchable("reference", "phone", "'RCT-' || lpad(receipt_number::text, 6, '0')")
 
     __rules__ = (
+        search_index("payment"),
         one_of("method", "MPESA", "CASH", "BANK", "CARD", "CHEQUE"),
-        one_of("status", "PENDING", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED", "REVERSED", "NEEDS_REVIEW"),
+        one_of(
+            "status", "PENDING", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED", "REVERSED", "NEEDS_REVIEW"
+        ),
         CheckConstraint("amount > 0", name="amount"),
         CheckConstraint("allocated >= 0 AND allocated <= amount", name="allocated"),
         CheckConstraint("status NOT IN ('COMPLETED', 'REVERSED') OR paid_at IS NOT NULL", name="paid_at"),
-        ForeignKeyConstraint(["agency_id", "lease_id", "tenant_id"], ["lease.agency_id", "lease.id", "lease.tenant_id"]),
+        ForeignKeyConstraint(
+            ["agency_id", "lease_id", "tenant_id"], ["lease.agency_id", "lease.id", "lease.tenant_id"]
+        ),
         owned_key("invoice_id", "invoice"),
         # One receipt is one payment, whichever way it was heard of.
-        Index("payment_receipt_key", "agency_id", "method", "reference", unique=True, postgresql_where=text("method = 'MPESA' AND reference IS NOT NULL")),
+        Index(
+            "payment_receipt_key",
+            "agency_id",
+            "method",
+            "reference",
+            unique=True,
+            postgresql_where=text("method = 'MPESA' AND reference IS NOT NULL"),
+        ),
         UniqueConstraint("agency_id", "receipt_number"),
         Index(None, "agency_id", "lease_id", "paid_at"),
         Index(None, "agency_id", "tenant_id", "id"),
@@ -90,11 +102,19 @@ class MpesaAttempt(Owned, Base):
         Index(None, "agency_id", "payment_id"),
         Index(None, "agency_id", "checkout_request_id"),
         Index(
-            "mpesa_attempt_open_phone_key", "agency_id", "phone", unique=True,
+            "mpesa_attempt_open_phone_key",
+            "agency_id",
+            "phone",
+            unique=True,
             postgresql_where=text("state IN ('SENDING', 'ACCEPTED', 'UNKNOWN')"),
         ),
         Index("mpesa_attempt_same_amount_idx", "agency_id", "phone", "amount", "created_at"),
-        Index("mpesa_attempt_due_idx", "agency_id", "next_query_at", postgresql_where=text("state IN ('SENDING', 'ACCEPTED', 'UNKNOWN')")),
+        Index(
+            "mpesa_attempt_due_idx",
+            "agency_id",
+            "next_query_at",
+            postgresql_where=text("state IN ('SENDING', 'ACCEPTED', 'UNKNOWN')"),
+        ),
     )
 
 
@@ -119,7 +139,9 @@ class MpesaInbox(Owned, Base):
         one_of("state", "RECEIVED", "APPLIED", "IGNORED", "REJECTED", "FAILED"),
         owned_key("attempt_id", "mpesa_attempt"),
         Index(None, "agency_id", "attempt_id", "id"),
-        Index("mpesa_inbox_waiting_idx", "agency_id", "received_at", postgresql_where=text("state = 'RECEIVED'")),
+        Index(
+            "mpesa_inbox_waiting_idx", "agency_id", "received_at", postgresql_where=text("state = 'RECEIVED'")
+        ),
     )
 
 
@@ -162,5 +184,7 @@ class UnmatchedReceipt(Owned, Base):
         owned_key("inbox_id", "mpesa_inbox"),
         owned_key("payment_id", "payment"),
         UniqueConstraint("agency_id", "receipt"),
-        Index("unmatched_receipt_waiting_idx", "agency_id", "id", postgresql_where=text("payment_id IS NULL")),
+        Index(
+            "unmatched_receipt_waiting_idx", "agency_id", "id", postgresql_where=text("payment_id IS NULL")
+        ),
     )

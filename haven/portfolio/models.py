@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, Numeric, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from haven.db.base import Base, Money, Versioned, one_of, owned_key
+from haven.db.base import Base, Money, Versioned, one_of, owned_key, search_index, searchable
 
 
 class Owner(Versioned, Base):
@@ -23,9 +23,10 @@ class Owner(Versioned, Base):
     tax_pin: Mapped[str | None]
     payout_details: Mapped[dict[str, Any] | None]
     management_fee_percent: Mapped[Decimal] = mapped_column(Numeric(5, 2), server_default="0")
-    search: Mapped[str] = mapped_column(server_default="")
+    search: Mapped[str] = searchable("full_name", "email", "phone", "tax_pin")
 
     __rules__ = (
+        search_index("owner"),
         CheckConstraint("management_fee_percent BETWEEN 0 AND 100", name="management_fee_percent"),
         Index(None, "agency_id", "full_name", "id"),
         Index(None, "agency_id", "email"),
@@ -48,9 +49,10 @@ class Property(Versioned, Base):
     longitude: Mapped[Decimal | None] = mapped_column(Numeric(9, 6))
     status: Mapped[str] = mapped_column(server_default="ACTIVE")
     owner_id: Mapped[uuid.UUID | None]
-    search: Mapped[str] = mapped_column(server_default="")
+    search: Mapped[str] = searchable("name", "code", "address", "location", "county")
 
     __rules__ = (
+        search_index("property"),
         one_of("kind", "APARTMENT", "HOUSE", "COMMERCIAL", "MIXED", "LAND"),
         one_of("status", "ACTIVE", "INACTIVE", "UNDER_MAINTENANCE"),
         CheckConstraint("latitude BETWEEN -90 AND 90", name="latitude"),
@@ -77,9 +79,10 @@ class Unit(Versioned, Base):
     deposit_amount: Mapped[Money] = mapped_column(server_default="0")
     status: Mapped[str] = mapped_column(server_default="VACANT")
     payment_reference: Mapped[str]
-    search: Mapped[str] = mapped_column(server_default="")
+    search: Mapped[str] = searchable("label", "payment_reference")
 
     __rules__ = (
+        search_index("unit"),
         one_of("status", "VACANT", "OCCUPIED", "RESERVED", "OUT_OF_SERVICE"),
         CheckConstraint("rent_amount >= 0 AND deposit_amount >= 0", name="amounts"),
         CheckConstraint("length(payment_reference) BETWEEN 1 AND 12", name="payment_reference"),

@@ -1,0 +1,106 @@
+"""Prepares a PostgreSQL server for Haven: two roles, the database, its extensions and default privileges.
+
+Everything here may be run again at any time. Roles and extensions of a server that somebody else manages can be made
+by hand instead; the README's deployment page has the same statements.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import psycopg2
+from psycopg2 import errors, sql
+from psycopg2.extensions import connection, make_dsn, parse_dsn
+
+OWNER_ROLE: Final = "haven_owner"
+APP_ROLE: Final = "haven_app"
+EXTENSIONS: Final = ("btree_gist", "btree_gin", "pg_trgm")
+LEAKPROOF_FUNCTIONS: Final = ("textlike(text, text)", "texticlike(text, text)")
+"""LIKE and ILIKE. Unless they are leakproof, a row-level-security policy is checked before them and keeps a search
+from using its trigram index. Their errors (a pattern ending in a backslash) say nothing of a row's content."""
+
+log = logging.getLogger(__name__)
+
+
+def prepare_server(superuser_url: str, database: str, owner_password: str, app_password: str) -> None:
+    """Make, or bring up to date, the roles and the database.
+
+    ``superuser_url`` names any database of the server. The passwords become those of haven_owner, which migrations
+    run as, and haven_app, which the application runs as and which row-level security always binds.
+    """
+    with _connection(superuser_url) as server:
+        _make_role(server, OWNER_ROLE, owner_password)
+        _make_role(server, APP_ROLE, app_password)
+        _make_database(server, database)
+    with _connection(make_dsn(**{**parse_dsn(superuser_url), "dbname": database})) as server:
+        _prepare_database(server, database)
+
+
+class _connection:  # noqa: N801
+    """An autocommit connection that is closed at the end (psycopg2's own context manager only commits)."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    def __enter__(self) -> connection:
+        self._connection: connection = psycopg2.connect(self._dsn)
+        self._connection.autocommit = True
+        return self._connection
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+
+def _make_role(server: connection, role: str, password: str) -> None:
+    with server.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
+        verb = "ALTER" if cursor.fetchone() else "CREATE"
+        attributes = "LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION"
+        statement = f"{verb} ROLE {{}} {attributes} PASSWORD {{}}"
+        cursor.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(password)))
+
+
+def _make_database(server: connection, database: str) -> None:
+    with server.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
+        if cursor.fetchone() is None:
+            cursor.execute(
+                sql.SQL("CREATE DATABASE {} OWNER {} ENCODING 'UTF8' TEMPLATE template0").format(
+                    sql.Identifier(database), sql.Identifier(OWNER_ROLE)
+                )
+            )
+
+
+def _prepare_database(server: connection, database: str) -> None:
+    owner, app = sql.Identifier(OWNER_ROLE), sql.Identifier(APP_ROLE)
+    with server.cursor() as cursor:
+        for extension in EXTENSIONS:
+            cursor.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(extension)))
+        cursor.execute("SHOW shared_preload_libraries")
+        if "pg_stat_statements" in (cursor.fetchone() or ("",))[0]:
+            cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        _make_leakproof(server)
+        for statement in (
+            "REVOKE ALL ON DATABASE {database} FROM PUBLIC",
+            "GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {owner}, {app}",
+            "GRANT USAGE, CREATE ON SCHEMA public TO {owner}",
+            "GRANT USAGE ON SCHEMA public TO {app}",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public"
+            " GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO {app}",
+            # The operations pages show slow queries and connections; statistics hold no values of rows.
+            "GRANT pg_read_all_stats TO {app}",
+        ):
+            cursor.execute(sql.SQL(statement).format(database=sql.Identifier(database), owner=owner, app=app))
+
+
+def _make_leakproof(server: connection) -> None:
+    with server.cursor() as cursor:
+        for function in LEAKPROOF_FUNCTIONS:
+            try:
+                cursor.execute(sql.SQL("ALTER FUNCTION pg_catalog.{} LEAKPROOF").format(sql.SQL(function)))
+            except errors.InsufficientPrivilege:
+                log.warning(
+                    "%s stays as it is (needs a superuser): searches will not use their index", function
+                )
