@@ -1,0 +1,1 @@
+"""What all endpoints share: problems, lists, conditional requests, idempotency, guards."""
