@@ -76,32 +76,22 @@ def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     if error.response is not None and status < 400:
         return error.response  # a redirect
-    data = getattr(error, "data", None) or {}
-    messages = data.get("messages") or {}
-    faults = tuple(_faults(messages))
-    detail = _detail(error, faults)
     headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    return problem(status, _TITLES.get(status, error.name), detail, faults, headers)
+    if status == 405:
+        detail = f"{request.method} is not allowed here; allowed: {headers.get('Allow', '')}."
+    else:
+        detail = error.description or error.name
+    return problem(status, _TITLES.get(status, error.name), detail, (), headers)
 
 
-def _detail(error: HTTPException, faults: tuple[Fault, ...]) -> str:
-    if faults:
-        first = faults[0]
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        return f"{first.pointer.lstrip('/') or 'body'}: {first.detail}{more}"
-    return error.description or error.name
-
-
-def _faults(messages: Any, pointer: str = "") -> Iterator[Fault]:
-    """Marshmallow's nested messages, flat, each with its JSON pointer."""
+def faults_of(messages: Any, pointer: str = "") -> Iterator[Fault]:
+    """Marshmallow's nested messages, flat, each with its JSON pointer (``_schema`` speaks of the whole object)."""
     if isinstance(messages, dict):
         for key, value in messages.items():
-            # webargs puts the location ("json") on top; "_schema" speaks of the whole object.
-            step = "" if key in ("_schema", "json") and (key == "_schema" or not pointer) else f"/{key}"
-            yield from _faults(value, pointer + step)
+            yield from faults_of(value, pointer if key == "_schema" else f"{pointer}/{key}")
     elif isinstance(messages, list):
         for message in messages:
-            yield from _faults(message, pointer)
+            yield from faults_of(message, pointer)
     else:
         yield Fault(pointer, str(messages))
 

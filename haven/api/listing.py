@@ -1,0 +1,291 @@
+"""Lists and single reads, from a declaration: selected columns straight to JSON, no ORM objects.
+
+A page costs one statement (two with ``include_total``) whatever its size. No condition on the agency is written here:
+row-level security puts it into every statement, so a list that forgets a filter still shows no other agency's row.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from marshmallow import ValidationError, fields
+from sqlalchemy import ColumnElement, Numeric, Select, Text, Uuid, cast, func, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.elements import Label
+from werkzeug.datastructures import MultiDict
+
+from haven.api.cursors import Cursor, read_cursor
+from haven.errors import Fault, Invalid, NotFound
+
+LIMIT_DEFAULT: Final = 50
+LIMIT_MAX: Final = 200
+IN_MAX: Final = 200
+SEARCH_MAX: Final = 100
+CREATED_AT: Final = "created_at"
+
+_RESERVED = frozenset({"limit", "cursor", "sort", "q", "include_total"})
+_ORDERED = ("gte", "lte")
+Column = ColumnElement[Any] | InstrumentedAttribute[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A query parameter that narrows a list. ``ordered`` values (dates, money, numbers) may also have a range."""
+
+    column: Column
+    field: fields.Field[Any]
+    ordered: bool = False
+
+    def operators(self) -> tuple[str, ...]:
+        return ("", "in", *_ORDERED) if self.ordered else ("", "in")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a caller asks of a list."""
+
+    conditions: tuple[ColumnElement[bool], ...]
+    sort: str
+    limit: int
+    cursor: Cursor | None
+    with_total: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list."""
+
+    rows: list[dict[str, Any]]
+    limit: int
+    next_cursor: str | None
+    total: int | None
+
+    def document(self) -> dict[str, Any]:
+        pagination: dict[str, Any] = {
+            "limit": self.limit,
+            "next_cursor": self.next_cursor,
+            "has_more": self.next_cursor is not None,
+        }
+        if self.total is not None:
+            pagination["total"] = self.total
+        return {"data": self.rows, "pagination": pagination}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A list of one kind of row.
+
+    Args:
+        noun: what one row is called in an error.
+        key: the id column; UUIDv7, so its order is the order of creation.
+        columns: name in the answer → SQL expression.
+        joined: the tables to select from, where it is more than the key's own.
+        filters: query parameter → Filter.
+        sorts: name → column; each has an index ``(agency_id, column, id)``. ``created_at`` is always there.
+        search: the column of lower-case text that ``q`` looks in; has a trigram index.
+        always: conditions that belong to the list itself.
+    """
+
+    noun: str
+    key: InstrumentedAttribute[uuid.UUID]
+    columns: Mapping[str, Column]
+    filters: Mapping[str, Filter] = field(default_factory=dict)
+    sorts: Mapping[str, Column] = field(default_factory=dict)
+    search: Column | None = None
+    joined: Any = None
+    always: Sequence[ColumnElement[bool]] = ()
+    default_sort: str = "-created_at"
+
+    @cached_property
+    def _selected(self) -> list[Label[Any]]:
+        return [_as_json(column).label(name) for name, column in self.columns.items()]
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self.columns)
+
+    @cached_property
+    def parameters(self) -> dict[str, tuple[str, str]]:
+        """Every filter parameter this list knows: ``due_at__gte`` → (``due_at``, ``gte``)."""
+        known = {
+            name if not operator else f"{name}__{operator}": (name, operator)
+            for name, one in self.filters.items()
+            for operator in one.operators()
+        }
+        if CREATED_AT in self.columns:
+            known |= {f"{CREATED_AT}__{operator}": (CREATED_AT, operator) for operator in _ORDERED}
+        return known
+
+    @cached_property
+    def sort_names(self) -> tuple[str, ...]:
+        return tuple(sign + name for name in (CREATED_AT, *self.sorts) for sign in ("", "-"))
+
+    def parse(self, arguments: MultiDict[str, str]) -> Query:
+        """Read a query string.
+
+        Raises:
+            Invalid: naming each parameter that is unknown, repeated or wrong.
+        """
+        faults = [Fault(name, "is given more than once") for name in arguments if len(arguments.getlist(name)) > 1]
+        conditions: list[ColumnElement[bool]] = list(self.always)
+        for name, text in arguments.items():
+            if name in _RESERVED:
+                continue
+            try:
+                conditions += self._condition(name, text)
+            except ValidationError as error:
+                faults += [Fault(name, message) for message in _messages(error)]
+        try:
+            limit, sort, with_total = self._frame(arguments)
+            conditions += self._searched(arguments.get("q"))
+            cursor_text = arguments.get("cursor")
+            cursor = read_cursor(cursor_text, sort) if cursor_text is not None else None
+        except Invalid as error:
+            raise _invalid([*faults, *error.faults]) from None
+        if faults:
+            raise _invalid(faults)
+        return Query(tuple(conditions), sort, limit, cursor, with_total)
+
+    def page(self, session: Session, query: Query) -> Page:
+        """The page that ``query`` asks for."""
+        column = self._sort_column(query.sort)
+        is_down = query.sort.startswith("-")
+        order = [self.key] if column is self.key else [column, self.key]
+        found = self._select(cast(column, Text).label("_sort"), self.key.label("_id"))
+        found = found.where(*query.conditions)
+        if query.cursor is not None:
+            found = found.where(self._after(column, is_down, query.cursor))
+        found = found.order_by(*(part.desc() if is_down else part.asc() for part in order))
+        rows = session.execute(found.limit(query.limit + 1)).all()
+        shown = [dict(zip(self._names, row, strict=False)) for row in rows[: query.limit]]
+        next_cursor = None
+        if len(rows) > query.limit:
+            last = rows[query.limit - 1]
+            value = None if column is self.key else last[-2]
+            next_cursor = Cursor(query.sort, value, last[-1]).text()
+        total = self._count(session, query) if query.with_total else None
+        return Page(shown, query.limit, next_cursor, total)
+
+    def one(self, session: Session, row_id: uuid.UUID) -> dict[str, Any]:
+        """The row as it is shown.
+
+        Raises:
+            NotFound: there is none in this agency.
+        """
+        row = session.execute(self._select().where(self.key == row_id, *self.always)).first()
+        if row is None:
+            raise NotFound(f"There is no {self.noun} {row_id}.")
+        return dict(zip(self._names, row, strict=True))
+
+    def _select(self, *more: Label[Any]) -> Select[Any]:
+        found = select(*self._selected, *more)
+        return found if self.joined is None else found.select_from(self.joined)
+
+    def _count(self, session: Session, query: Query) -> int:
+        counted = select(func.count()).select_from(self.key.class_ if self.joined is None else self.joined)
+        return session.execute(counted.where(*query.conditions)).scalar_one()
+
+    def _sort_column(self, sort: str) -> Any:
+        name = sort.removeprefix("-")
+        # Ids rise with time: ordering by the primary key is ordering by creation, with no index of its own.
+        return self.key if name == CREATED_AT else self.sorts[name]
+
+    def _after(self, column: Any, is_down: bool, cursor: Cursor) -> ColumnElement[bool]:
+        if column is self.key:
+            return self.key < cursor.id if is_down else self.key > cursor.id
+        if cursor.value is None:
+            # PostgreSQL puts nulls first when descending, last when ascending.
+            rest = column.is_(None) & (self.key < cursor.id if is_down else self.key > cursor.id)
+            return rest | column.is_not(None) if is_down else rest
+        place = tuple_(cast(cursor.value, column.type), cast(cursor.id, Uuid))
+        here = tuple_(column, self.key)
+        beyond: ColumnElement[bool] = here < place if is_down else here > place
+        is_nullable = getattr(column, "nullable", False)
+        return beyond | column.is_(None) if is_nullable and not is_down else beyond
+
+    def _frame(self, arguments: MultiDict[str, str]) -> tuple[int, str, bool]:
+        faults = []
+        text = arguments.get("limit", str(LIMIT_DEFAULT))
+        limit = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+        if not 1 <= limit <= LIMIT_MAX:
+            faults.append(Fault("limit", f"must be a whole number from 1 to {LIMIT_MAX}"))
+        sort = arguments.get("sort", self.default_sort)
+        if sort not in self.sort_names:
+            faults.append(Fault("sort", f"must be one of {', '.join(self.sort_names)}"))
+        total = arguments.get("include_total", "false")
+        if total not in ("true", "false"):
+            faults.append(Fault("include_total", "must be true or false"))
+        if "q" in arguments and self.search is None:
+            faults.append(Fault("q", "this list has no search"))
+        if faults:
+            raise _invalid(faults)
+        return limit, sort, total == "true"
+
+    def _searched(self, text: str | None) -> list[ColumnElement[bool]]:
+        if text is None:
+            return []
+        words = text.strip().lower().split()
+        if not words or len(text) > SEARCH_MAX or "\x00" in text:
+            raise _invalid([Fault("q", f"must have 1 to {SEARCH_MAX} characters")])
+        assert self.search is not None
+        return [self.search.like(f"%{_escaped(word)}%") for word in words]
+
+    def _condition(self, parameter: str, text: str) -> list[ColumnElement[bool]]:
+        if parameter not in self.parameters:
+            raise ValidationError(f"is not a parameter of this list; it has {', '.join(self._all_names())}")
+        name, operator = self.parameters[parameter]
+        if name == CREATED_AT:
+            return self._created(operator, text)
+        one = self.filters[name]
+        if operator == "in":
+            texts = [part for part in text.split(",") if part]
+            if not 1 <= len(texts) <= IN_MAX:
+                raise ValidationError(f"must have 1 to {IN_MAX} values, separated by commas")
+            return [one.column.in_([one.field.deserialize(part) for part in texts])]
+        value = one.field.deserialize(text)
+        if operator == "gte":
+            return [one.column >= value]
+        return [one.column <= value] if operator == "lte" else [one.column == value]
+
+    def _created(self, operator: str, text: str) -> list[ColumnElement[bool]]:
+        """A range of creation times is a range of the primary key: the first 48 bits of a UUIDv7 are milliseconds."""
+        at: dt.datetime = fields.AwareDateTime(default_timezone=dt.UTC).deserialize(text)
+        milliseconds = int(at.timestamp() * 1000)
+        if not 0 <= milliseconds < 1 << 48:
+            raise ValidationError("is out of range")
+        if operator == "gte":
+            return [self.key >= uuid.UUID(int=milliseconds << 80)]
+        return [self.key <= uuid.UUID(int=(milliseconds << 80) | ((1 << 80) - 1))]
+
+    def _all_names(self) -> list[str]:
+        return sorted(_RESERVED) + list(self.parameters)
+
+
+def next_link(path: str, arguments: MultiDict[str, str], cursor: str) -> str:
+    """The ``Link`` header of the next page (RFC 8288)."""
+    query = {name: value for name, value in arguments.items() if name != "cursor"} | {"cursor": cursor}
+    return f'<{path}?{urlencode(query)}>; rel="next"'
+
+
+def _as_json(column: Column) -> ColumnElement[Any]:
+    """Money and ids leave the database as text: no Decimal or UUID is made only to be written out again."""
+    return cast(column, Text) if isinstance(column.type, Numeric | Uuid) else column  # type: ignore[return-value]
+
+
+def _escaped(word: str) -> str:
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _messages(error: ValidationError) -> list[str]:
+    messages: Any = error.messages
+    return [str(message) for message in messages] if isinstance(messages, list) else [str(messages)]
+
+
+def _invalid(faults: Sequence[Fault]) -> Invalid:
+    return Invalid(f"{faults[0].pointer}: {faults[0].detail}", faults=tuple(faults))

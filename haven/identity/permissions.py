@@ -1,0 +1,68 @@
+"""The one table of what each role may do. The guards read it, and ``docs/permissions.md`` is made from it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PERMISSIONS: Final[dict[str, str]] = {
+    "agencies:read": "List every agency",
+    "agencies:write": "Make, change and remove agencies",
+    "agency:read": "Read one's own agency",
+    "agency:write": "Change one's own agency",
+    "users:read": "List and read users",
+    "users:write": "Make, change and remove users",
+    "api_keys:read": "List API keys",
+    "api_keys:write": "Make and revoke API keys",
+    "audit:read": "Read who changed what",
+    "owners:read": "List and read owners",
+    "owners:write": "Make, change and remove owners",
+    "properties:read": "List and read properties",
+    "properties:write": "Make, change and remove properties",
+    "units:read": "List and read units",
+    "units:write": "Make, change and remove units",
+    "tenants:read": "List and read tenants",
+    "tenants:write": "Make, change and remove tenants",
+    "leases:read": "List and read leases",
+    "leases:write": "Make, change, activate and terminate leases",
+    "invoices:read": "List and read invoices",
+    "invoices:write": "Make, issue and void invoices; run the month's rent",
+    "payments:read": "List and read payments and receipts",
+    "payments:write": "Ask for rent by M-Pesa, record cash and bank payments",
+    "payments:reverse": "Reverse a payment",
+    "payments:admin": "Replay what the provider sent",
+    "jobs:read": "Read jobs",
+    "jobs:write": "Cancel and retry jobs",
+    "webhooks:read": "List and read webhooks and their deliveries",
+    "webhooks:write": "Make, change and remove webhooks",
+}
+
+_SHARED = frozenset({"agency:read", "jobs:read"})
+_READING = _SHARED | {
+    f"{part}:read" for part in ("owners", "properties", "units", "tenants", "leases", "invoices", "payments")
+}
+_PLATFORM_ONLY = frozenset({"agencies:read", "agencies:write"})
+
+ROLES: Final[dict[str, frozenset[str]]] = {
+    "PLATFORM_ADMIN": _PLATFORM_ONLY
+    | {"agency:read", "users:read", "users:write", "api_keys:read", "api_keys:write", "audit:read"}
+    | {"jobs:read", "jobs:write"},
+    "AGENCY_ADMIN": frozenset(PERMISSIONS) - _PLATFORM_ONLY,
+    "MANAGER": _READING
+    | {f"{part}:write" for part in ("owners", "properties", "units", "tenants", "leases", "invoices", "payments")}
+    | {"users:read", "api_keys:read", "api_keys:write", "jobs:write"},
+    "ACCOUNTANT": _READING
+    | {"owners:write", "invoices:write", "payments:write", "payments:reverse", "audit:read"}
+    | {"api_keys:read", "api_keys:write", "jobs:write"},
+    "VIEWER": _READING,
+}
+"""Role → permissions. Operators see no agency's tenants or money: they run the platform, not the agencies."""
+
+ALL_SCOPES: Final = "*"
+
+
+def permissions_of(role: str, scopes: list[str] | None = None) -> frozenset[str]:
+    """What a role may do; with an API key's ``scopes``, only what both allow."""
+    held = ROLES[role]
+    if scopes is None or ALL_SCOPES in scopes:
+        return held
+    return held & frozenset(scopes)

@@ -1,0 +1,1 @@
+"""Payments: money coming in, the providers it comes through and the people it comes from."""
