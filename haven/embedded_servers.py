@@ -13,19 +13,18 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+import psutil
+
 from haven.supervisor import Account, Program
 
 POSTGRES_ACCOUNTS: Final = ("haven-postgres", "postgres", "nobody")
 """Who PostgreSQL runs as when Haven is started by root: the first of these that exists."""
-SOCKET_PATH_MAX: Final = 100
-"""A Unix socket's path may have 107 bytes; PostgreSQL adds the name of a lock file to it."""
 SUPERUSER: Final = "postgres"
 POSTGRES_SETTINGS: Final[dict[str, str]] = {
     "shared_buffers": "256MB",
@@ -100,13 +99,27 @@ def postgres_account(data: Path) -> Account | None:
     )
 
 
+def free_port(preferred: int = 0) -> int:
+    """A loopback port that nothing listens on: the preferred one if it is free."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            # As servers do: a port whose last connections are only winding down is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ServerUnavailable("No port is free on 127.0.0.1.")
+
+
 def own_folder(folder: Path, account: Account | None) -> bool:
     """Make ``folder`` (mode 0700) for the account; false when the account cannot get into it where it is."""
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(exist_ok=True, mode=0o700)
         if account is None:
             return os.access(folder, os.W_OK | os.X_OK)
-        if folder.stat().st_uid not in (0, account.uid):
+        if folder.stat().st_uid not in {0, account.uid}:
             return False
         os.chown(folder, account.uid, account.gid)
         folder.chmod(0o700)
@@ -147,7 +160,6 @@ class EmbeddedPostgres:
     account: Account | None = None
     durable: bool = True
     settings: Mapping[str, str] = field(default_factory=dict)
-    _socket_folder: Path | None = None
 
     @property
     def data(self) -> Path:
@@ -158,33 +170,32 @@ class EmbeddedPostgres:
         self._bin = self._reachable_installation() / "bin"
         if not (self.data / "PG_VERSION").exists():
             self._initdb()
-        socket_folder = self._make_socket_folder()
+        self._take_over()
         settings = {
             **POSTGRES_SETTINGS,
             **({} if self.durable else THROW_AWAY_SETTINGS),
             **self.settings,
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
-            "unix_socket_directories": str(socket_folder),
-            "unix_socket_permissions": "0700",
+            # No Unix socket: its path may be too long for one, and loopback with a password serves.
+            "unix_socket_directories": "",
         }
         if shared_memory_is_small():
             settings["dynamic_shared_memory_type"] = "sysv"
         lines = [f"{name} = '{value}'\n" for name, value in settings.items()]
         self._write(self.data / "haven.conf", "# Written anew at each start.\n" + "".join(lines))
 
-    def program(self, stop_stage: int = 0) -> Program:
+    def program(self) -> Program:
         """How the supervisor runs it; ``prepare`` comes first."""
         return Program(
             name="postgres",
             argv=[str(self._bin / "postgres"), "-D", str(self.data)],
-            cwd=Path("/"),
             env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
             ready=self.is_ready,
             account=self.account,
             # SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one (safe: it recovers from its log).
             stop_signals=((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0)),
-            stop_stage=stop_stage,
+            is_server=True,
             address=f"127.0.0.1:{self.port}",
         )
 
@@ -206,10 +217,22 @@ class EmbeddedPostgres:
             return False
         return True
 
-    def clean_up(self) -> None:
-        """After the server stopped: remove what lies outside its home."""
-        if self._socket_folder is not None:
-            shutil.rmtree(self._socket_folder, ignore_errors=True)
+    def _take_over(self) -> None:
+        """Stop a server that still runs on this data, and remove the pid file that a killed one left.
+
+        PostgreSQL itself refuses to start while the pid in the file lives, whatever process has it by now.
+        """
+        pid_file = self.data / "postmaster.pid"
+        if not pid_file.exists():
+            return
+        try:
+            process = psutil.Process(int(pid_file.read_text().split()[0]))
+            if str(self.data) in process.cmdline():
+                process.send_signal(signal.SIGINT)
+                process.wait(timeout=30)
+        except (psutil.Error, ValueError, IndexError):
+            pass
+        pid_file.unlink(missing_ok=True)
 
     def _reachable_installation(self) -> Path:
         """The installation itself, or a copy of it in ``home`` when the account cannot run the original."""
@@ -262,17 +285,6 @@ class EmbeddedPostgres:
             conf.write("\ninclude_if_exists = 'haven.conf'\n")
         unfinished.rename(self.data)
 
-    def _make_socket_folder(self) -> Path:
-        folder = self.home / "socket"
-        if len(os.fsencode(folder)) <= SOCKET_PATH_MAX - len("/.s.PGSQL.65535.lock"):
-            folder.mkdir(exist_ok=True)
-        else:
-            folder = self._socket_folder = Path(tempfile.mkdtemp(prefix="haven-", dir="/tmp"))  # noqa: S108
-        if self.account is not None:
-            os.chown(folder, self.account.uid, self.account.gid)
-        folder.chmod(0o700)
-        return folder
-
     def _write(self, path: Path, text: str) -> None:
         path.unlink(missing_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
@@ -289,6 +301,7 @@ class EmbeddedValkey:
     port: int
     password: str
     durable: bool = True
+    databases: int = 64
 
     def prepare(self) -> None:
         """Write its configuration; the password is kept off the command line."""
@@ -298,7 +311,7 @@ class EmbeddedValkey:
             f"port {self.port}",
             f"requirepass {self.password}",
             f'dir "{self.home}"',
-            "databases 64",
+            f"databases {self.databases}",
             'save ""',
             f"appendonly {'yes' if self.durable else 'no'}",
             "appendfsync everysec",
@@ -312,14 +325,14 @@ class EmbeddedValkey:
         with open(os.open(conf, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
             out.write("# Written anew at each start.\n" + "\n".join(lines) + "\n")
 
-    def program(self, stop_stage: int = 0) -> Program:
+    def program(self) -> Program:
+        """How the supervisor runs it; ``prepare`` comes first."""
         return Program(
             name="valkey",
             argv=[str(valkey_binary()), str(self.home / "valkey.conf")],
-            cwd=Path("/"),
             env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
             ready=self.is_ready,
-            stop_stage=stop_stage,
+            is_server=True,
             address=f"127.0.0.1:{self.port}",
         )
 

@@ -115,9 +115,7 @@ class _Child:
 class Supervisor:
     """Runs programs with their output in ``logs/NAME.log``; ``on_change`` is told the records at each change."""
 
-    def __init__(
-        self, logs: Path, on_change: Callable[[list[ProcessRecord]], None] = lambda records: None
-    ) -> None:
+    def __init__(self, logs: Path, on_change: Callable[[list[ProcessRecord]], None] = lambda _: None) -> None:
         self._logs = logs
         self._on_change = on_change
         self._children: dict[str, _Child] = {}

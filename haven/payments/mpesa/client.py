@@ -52,6 +52,7 @@ _NEVER_SENT: Final = (
     httpx.PoolTimeout,
     httpx.UnsupportedProtocol,
     httpx.ProxyError,
+    httpx.InvalidURL,
 )
 
 
@@ -263,7 +264,7 @@ class MpesaClient:
             answer = self._call(
                 "GET", OAUTH_PATH, params={"grant_type": "client_credentials"}, auth=self._credentials
             )
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise PushNotSent("NO_TOKEN", f"no access token from M-Pesa ({type(error).__name__})") from error
         token = read_token(answer.body) if answer.status == 200 else None
         if token is not None:

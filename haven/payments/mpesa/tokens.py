@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from redis.exceptions import RedisError
@@ -31,12 +31,23 @@ return 0
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Own:
     """A token only this process knows, until ``ends_at`` (monotonic seconds)."""
 
-    value: str
-    ends_at: float
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    value: str | None = None
+    ends_at: float = 0.0
+
+    def get(self) -> str | None:
+        return self.value if time.monotonic() < self.ends_at else None
+
+    def keep(self, token: AccessToken) -> None:
+        self.value, self.ends_at = token.value, time.monotonic() + _usable_s(token)
+
+
+# By key, for all stores of the process: a client may be made for each call, and each fetch ends the last token.
+_OWN: Final[dict[str, _Own]] = {}
 
 
 class TokenStore:
@@ -54,8 +65,7 @@ class TokenStore:
         self._fetch = fetch
         self._redis = redis
         self._lock_s = lock_s
-        self._own: _Own | None = None
-        self._own_lock = threading.Lock()
+        self._own = _OWN.setdefault(self._key, _Own())
 
     def get(self) -> str:
         """A token that is good as far as anyone knows."""
@@ -68,9 +78,9 @@ class TokenStore:
 
     def discard(self, value: str) -> None:
         """Forget a token the provider refused, unless another process has put a newer one in its place."""
-        with self._own_lock:
-            if self._own is not None and self._own.value == value:
-                self._own = None
+        with self._own.lock:
+            if self._own.value == value:
+                self._own.value = None
         if self._redis is not None:
             try:
                 self._redis.eval(_DELETE_IF_SAME, 1, self._key, value)
@@ -101,7 +111,8 @@ class TokenStore:
         try:
             self._redis.set(self._key, token.value, px=int(_usable_s(token) * 1000))
         except RedisError:
-            self._keep(token)
+            with self._own.lock:
+                self._own.keep(token)
         return token.value
 
     def _release(self, lock: str, holder: str) -> None:
@@ -111,16 +122,13 @@ class TokenStore:
             _log.warning("Redis went away while a token was fetched; its lock ends by itself")
 
     def _unshared(self) -> str:
-        with self._own_lock:
-            if self._own is not None and time.monotonic() < self._own.ends_at:
-                return self._own.value
+        with self._own.lock:
+            known = self._own.get()
+            if known is not None:
+                return known
             token = self._fetch()
-            self._own = _Own(token.value, time.monotonic() + _usable_s(token))
+            self._own.keep(token)
             return token.value
-
-    def _keep(self, token: AccessToken) -> None:
-        with self._own_lock:
-            self._own = _Own(token.value, time.monotonic() + _usable_s(token))
 
 
 def _usable_s(token: AccessToken) -> float:

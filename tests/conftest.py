@@ -1,0 +1,195 @@
+"""Fixtures of all tests: real servers, started once for the whole run, and a database for each test process.
+
+Tests share that database: each makes an agency of its own, and the tenant wall keeps them apart.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import Engine, create_engine
+
+from config import Settings, load_settings
+from haven.db.migrate import sqlalchemy_url
+from haven.db.prepare import APP_ROLE, OWNER_ROLE
+from tests.support.live import LiveStack, start_live_stack
+from tests.support.servers import Addresses, ThrowAwayServers
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask.testing import FlaskClient
+
+_servers = pytest.StashKey[ThrowAwayServers]()
+_addresses = pytest.StashKey[Addresses]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the servers in the process that the person started; xdist's workers are told where they are."""
+    config = session.config
+    if hasattr(config, "workerinput"):
+        config.stash[_addresses] = Addresses.from_json(config.workerinput["addresses"])
+    elif not config.option.collectonly:
+        # A polite kill ends like Ctrl-C: with the servers stopped.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        config.stash[_servers] = ThrowAwayServers()
+        config.stash[_addresses] = config.stash[_servers].start()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["addresses"] = node.config.stash[_addresses].to_json()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if (servers := config.stash.get(_servers, None)) is not None:
+        servers.stop()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of the live stack in one process, so that it is started once (`--dist loadgroup`)."""
+    for item in items:
+        if "live_stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("live_stack"))
+
+
+@pytest.fixture(scope="session")
+def worker_number() -> int:
+    """0, 1, … of this test process."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+@pytest.fixture(scope="session")
+def addresses(request: pytest.FixtureRequest) -> Addresses:
+    """The throw-away servers and their roles' passwords."""
+    return request.config.stash[_addresses]
+
+
+@pytest.fixture(scope="session")
+def superuser_url(addresses: Addresses) -> str:
+    """PostgreSQL as its superuser, whom no row-level security binds."""
+    return addresses.superuser_url
+
+
+@pytest.fixture(scope="session")
+def database_name(addresses: Addresses, worker_number: int) -> str:
+    """This test process's database, migrated."""
+    name = f"haven_{worker_number}"
+    addresses.new_database(name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def owner_url(addresses: Addresses, database_name: str) -> str:
+    """The database as the role that migrates and owns the tables."""
+    return addresses.database_url(OWNER_ROLE, database_name)
+
+
+@pytest.fixture(scope="session")
+def database_url(addresses: Addresses, database_name: str) -> str:
+    """The database as the application's role, which row-level security binds."""
+    return addresses.database_url(APP_ROLE, database_name)
+
+
+@pytest.fixture(scope="session")
+def redis_url(addresses: Addresses, worker_number: int) -> str:
+    """A Valkey database of this test process alone; the next number is its job queue's."""
+    return f"{addresses.redis_url}/{worker_number * 4}"
+
+
+@pytest.fixture(scope="session")
+def environ(database_url: str, owner_url: str, redis_url: str) -> dict[str, str]:
+    """The settings of the tests as environment variables: to change one, make your own of a copy."""
+    return {
+        "DATABASE_URL": database_url,
+        "DATABASE_OWNER_URL": owner_url,
+        "REDIS_URL": redis_url,
+        "JOB_QUEUE_REDIS_DB": str(int(redis_url.rpartition("/")[2]) + 1),
+        "SECRET_KEY": "a key that is used in tests and nowhere else",
+        "PUBLIC_URL": "http://haven.test",
+        "ARGON2_MEMORY_KIB": "64",
+        "ARGON2_TIME_COST": "1",
+        "RATE_LIMIT_MAX_REQUESTS": "1000000",
+        "DB_POOL_MIN": "1",
+        "DB_POOL_MAX": "10",
+    }
+
+
+@pytest.fixture(scope="session")
+def settings(environ: dict[str, str]) -> Settings:
+    """The settings of the tests."""
+    return load_settings(environ)
+
+
+@pytest.fixture(scope="session")
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine of the application's role."""
+    engine = create_engine(sqlalchemy_url(database_url))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings) -> Flask:
+    """The application, one for this test process."""
+    from haven.app import create_app
+
+    return create_app(settings)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client of the application, with no cookies of another test."""
+    return app.test_client()
+
+
+@pytest.fixture(scope="session")
+def start_stack(
+    addresses: Addresses, worker_number: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., LiveStack]]:
+    """A function that runs `haven up` for a test, and stops it at the end of the run.
+
+    ``start_stack()`` uses the throw-away servers, with a database of its own;
+    ``start_stack(own_servers=True)`` has a PostgreSQL and a Valkey of its own, to be killed or flushed at will.
+    Keyword arguments in upper case are settings: ``start_stack(ACCESS_TOKEN_TTL="60")``.
+    """
+    stacks: list[LiveStack] = []
+
+    def start(*, own_servers: bool = False, **environ: str) -> LiveStack:
+        folder = tmp_path_factory.mktemp("stack")
+        if not own_servers:
+            environ = _environ_on(addresses, worker_number, len(stacks)) | environ
+        stacks.append(start_live_stack(folder, environ))
+        return stacks[-1]
+
+    yield start
+    for stack in stacks:
+        stack.stop()
+
+
+def _environ_on(addresses: Addresses, worker_number: int, count: int) -> dict[str, str]:
+    database, redis_database = f"haven_live_{worker_number}_{count}", worker_number * 4 + 2
+    addresses.new_database(database)
+    return {
+        "DATABASE_URL": addresses.database_url(APP_ROLE, database),
+        "DATABASE_OWNER_URL": addresses.database_url(OWNER_ROLE, database),
+        "REDIS_URL": f"{addresses.redis_url}/{redis_database}",
+        "JOB_QUEUE_REDIS_DB": str(redis_database + 1),
+    }
+
+
+@pytest.fixture(scope="session")
+def live_stack(start_stack: Callable[..., LiveStack]) -> LiveStack:
+    """The whole of Haven, running: two web processes, a worker, cron, the M-Pesa simulator, and the demo."""
+    return start_stack(RATE_LIMIT_MAX_REQUESTS="1000000", ARGON2_MEMORY_KIB="64", ARGON2_TIME_COST="1")
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The project's folder."""
+    return Path(__file__).parent.parent
