@@ -72,6 +72,26 @@ class Resource:
         """The answer to a POST that made the row."""
         return self.answer(row_id, status, {"Location": f"{API}{self.path}/{row_id}"})
 
+    def read(self, row_id: uuid.UUID) -> Response:
+        """The row, or 304 where the caller has it."""
+        answer = self.answer(row_id)
+        tag = answer.headers.get("ETag")
+        return (not_modified(tag) if tag else None) or answer
+
+    def changed(self, row_id: uuid.UUID, act: Callable[[Session, int | None], object]) -> Response:
+        """Call ``act`` with the version that ``If-Match`` demands; the row as it is then."""
+        session = current_session()
+        act(session, expected_version())
+        session.flush()
+        return self.answer(row_id)
+
+    def removed(self, act: Callable[[Session, int | None], object]) -> Response:
+        """Call ``act`` with the version that ``If-Match`` demands; 204."""
+        session = current_session()
+        act(session, expected_version())
+        session.flush()
+        return Response(status=204)
+
 
 def register(blueprint: Blueprint, resource: Resource) -> None:
     """Give ``blueprint`` the resource's routes."""
@@ -161,9 +181,7 @@ def _read(blueprint: Blueprint, resource: Resource) -> None:
         responses=problems(404) | {"304": {"description": "Not modified"}},
     )
     def read(row_id: uuid.UUID) -> Response:
-        answer = resource.answer(row_id)
-        tag = answer.headers.get("ETag")
-        return (not_modified(tag) if tag else None) or answer
+        return resource.read(row_id)
 
 
 def _create(blueprint: Blueprint, resource: Resource, create: Create) -> None:
@@ -195,9 +213,7 @@ def _update(blueprint: Blueprint, resource: Resource, update: Update) -> None:
     )
     @body(schema, partial=True)
     def updated(values: dict[str, Any], row_id: uuid.UUID) -> Response:
-        update(current_session(), row_id, values, expected_version())
-        current_session().flush()
-        return resource.answer(row_id)
+        return resource.changed(row_id, lambda session, version: update(session, row_id, values, version))
 
 
 def _delete(blueprint: Blueprint, resource: Resource, delete: Delete) -> None:
@@ -210,9 +226,7 @@ def _delete(blueprint: Blueprint, resource: Resource, delete: Delete) -> None:
         responses=problems(404, 409, 412),
     )
     def deleted(row_id: uuid.UUID) -> Response:
-        delete(current_session(), row_id, expected_version())
-        current_session().flush()
-        return Response(status=204)
+        return resource.removed(lambda session, version: delete(session, row_id, version))
 
 
 def _header(description: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _OWN_ACCOUNTS: Final = {
     "MANAGEMENT_FEE_INCOME": "INCOME",
 }
 
-AccountRows = list[tuple[str | None, ...]]
+TextRows = list[tuple[str | None, ...]]
 
 
 def agency_blocks(plan: AgencyPlan) -> list[Block]:
@@ -39,7 +39,7 @@ def agency_blocks(plan: AgencyPlan) -> list[Block]:
         (plan.agency, "INVOICE", str(written.invoice_count)),
         (plan.agency, "RECEIPT", str(written.receipt_count)),
     ]
-    texts = {
+    texts: dict[str, TextRows] = {
         **portfolio.rows,
         "lease": portfolio.lease_rows(),
         "counter": counters,
@@ -55,12 +55,12 @@ def agency_blocks_alone(plan: AgencyPlan) -> list[Block]:
     return agency_blocks(plan)
 
 
-def _accounts(plan: AgencyPlan, portfolio: Portfolio) -> tuple[dict[str, bytes], AccountRows]:
+def _accounts(plan: AgencyPlan, portfolio: Portfolio) -> tuple[dict[str, bytes], TextRows]:
     """The agency's ledger accounts: its own by code, and two for each lease, one for each owner."""
     ids = Ids(Random(f"{plan.seed}/{plan.number}/accounts"))  # noqa: S311
     at = plan.joined_at()
     own: dict[str, bytes] = {}
-    rows: AccountRows = []
+    rows: TextRows = []
     for code, kind in _OWN_ACCOUNTS.items():
         own[code] = ids.at(at)
         rows.append((plan.agency, hexed(own[code]), code, kind, None, None))
@@ -77,7 +77,7 @@ def _accounts(plan: AgencyPlan, portfolio: Portfolio) -> tuple[dict[str, bytes],
     return own, rows
 
 
-def _strays(plan: AgencyPlan, figures: Figures) -> list[tuple[str | None, ...]]:
+def _strays(plan: AgencyPlan, figures: Figures) -> TextRows:
     ids = Ids(Random(f"{plan.seed}/{plan.number}/strays"))  # noqa: S311
     return [
         (

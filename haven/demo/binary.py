@@ -17,7 +17,6 @@ NULL: Final = b"\xff\xff\xff\xff"
 _MS_OF_2000: Final = 946_684_800_000
 _ID_LENGTH: Final = 16
 _VERSION_7: Final = 0x7000
-_COUNTER: Final = 0xFFF
 _BLOCK: Final = 4096
 _VARIANT: Final = bytes(byte & 0x3F | 0x80 for byte in range(256))
 
@@ -80,23 +79,25 @@ class Texts(dict[str, bytes]):
 class Ids:
     """UUIDv7 (RFC 9562) fields for rows of any past time: called in order of time, it gives ids in order.
 
-    The 12 bits after the milliseconds count up, so that rows of one millisecond keep their order too.
+    The 12 bits after the milliseconds count up, so that (up to 4,096) rows of one millisecond keep their order too.
     """
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
-        self._count = 0
         self._ms = -1
+        self._time = 0
         self._tails: list[bytes] = []
 
     def at(self, ms: int) -> bytes:
         """The field of a new id; ``field[4:]`` are its 16 bytes."""
+        if ms == self._ms:
+            self._time += 1
+        else:
+            self._ms = ms
+            self._time = _ID_LENGTH << 64 | ms << 16 | _VERSION_7
         if not self._tails:
             self._refill()
-        self._count = self._count + 1 if ms == self._ms else 0
-        self._ms = ms
-        time = _ID_LENGTH << 64 | ms << 16 | _VERSION_7 | self._count & _COUNTER
-        return time.to_bytes(12, "big") + self._tails.pop()
+        return self._time.to_bytes(12, "big") + self._tails.pop()
 
     def _refill(self) -> None:
         block = bytearray(self._rng.randbytes(8 * _BLOCK))

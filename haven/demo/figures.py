@@ -127,8 +127,9 @@ class Figures:
         self.payments.sort(key=by_time)
         self._write_references()
         self._add_failures()
-        for happenings in (self.invoices, self.payments, self.allocations):
-            happenings.sort(key=by_time)  # type: ignore[attr-defined]
+        self.invoices.sort(key=by_time)
+        self.payments.sort(key=by_time)
+        self.allocations.sort(key=by_time)
 
     def _play_lease(self, lease: Lease, number: int) -> None:
         self._open, self._credits, self._late_fee_due = [], [], 0

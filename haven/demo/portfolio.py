@@ -223,7 +223,7 @@ class Portfolio:
             bedrooms=bedrooms,
             rent=rent,
             deposit=rent * self._rng.choice((1, 1, 1, 2)),
-            has_water_meter=not is_shop and self._rng.random() < 0.45,
+            has_water_meter=not is_shop and self._rng.random() < 0.3,
             created_at=created,
         )
 

@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from haven.demo import binary
-from haven.demo.binary import NULL, Amounts, Ids, Texts
+from haven.demo.binary import NULL, Amounts, Ids, Texts, integer
 from haven.demo.figures import Allocation, Figures, Invoice, Payment, Undoing
 from haven.demo.portfolio import AgencyPlan
 from haven.demo.tables import COLUMNS, Block
@@ -41,6 +41,7 @@ class FigureRows:
         self._ids = Ids(Random(f"{plan.seed}/{plan.number}/rows"))  # noqa: S311
         self._amounts = Amounts()
         self._texts = Texts()
+        self._line_head = self.head("invoice_line")
         self._write_invoices()
         self._write_payments()
         self._write_allocations()
@@ -50,9 +51,10 @@ class FigureRows:
         """What each row of a table begins with: the number of its columns, and the agency."""
         return binary.row(len(COLUMNS[table])) + self._plan.id
 
-    def add(self, table: str, rows: list[bytes]) -> None:
-        """Keep the rows of a table."""
-        self.blocks.append(Block(table, len(rows), b"".join((binary.HEADER, *rows, binary.TRAILER))))
+    def add(self, table: str, fields: list[bytes]) -> None:
+        """Keep the rows of a table: their fields one after the other, the head of each row first."""
+        width = len(COLUMNS[table])
+        self.blocks.append(Block(table, len(fields) // width, b"".join((binary.HEADER, *fields, binary.TRAILER))))
 
     def _status(self, invoice: Invoice) -> str:
         if invoice.forced_status is not None:
@@ -64,81 +66,100 @@ class FigureRows:
         return "PARTIALLY_PAID" if invoice.paid else "OPEN"
 
     def _write_invoices(self) -> None:
-        head, amounts, texts, integer, instant = (
-            *(self.head("invoice"), self._amounts, self._texts),
-            *(binary.integer, binary.instant),
-        )
-        rows, lines, number = [], [], 0
+        head, amounts, texts = self.head("invoice"), self._amounts, self._texts
+        fields: list[bytes] = []
+        lines: list[bytes] = []
+        number = 0
         for invoice in self._figures.invoices:
-            status, at = self._status(invoice), instant(invoice.at)
-            is_draft = status == "DRAFT"
+            at = binary.instant(invoice.at)
+            is_draft = invoice.forced_status == "DRAFT"
             number += not is_draft
             invoice.number = number
             invoice.id = self._ids.at(invoice.at)
-            rows.append(
-                b"".join(
-                    (
-                        *(head, invoice.id, invoice.lease.id, invoice.lease.tenant_id),
-                        *(NULL if is_draft else integer(4, number), integer(4, invoice.first), integer(4, invoice.last)),
-                        *(NULL if is_draft else at, integer(4, invoice.due)),
-                        *(amounts[invoice.total], amounts[invoice.paid], texts[status]),
-                        *(NULL if invoice.run is None else integer(4, invoice.run), at, instant(invoice.changed)),
-                    )
-                )
+            fields += (
+                head,
+                invoice.id,
+                invoice.lease.id,
+                invoice.lease.tenant_id,
+                NULL if is_draft else integer(4, number),
+                integer(4, invoice.first),
+                integer(4, invoice.last),
+                NULL if is_draft else at,
+                integer(4, invoice.due),
+                amounts[invoice.total],
+                amounts[invoice.paid],
+                texts[self._status(invoice)],
+                NULL if invoice.run is None else integer(4, invoice.run),
+                at,
+                at if invoice.changed == invoice.at else binary.instant(invoice.changed),
             )
-            lines += self._lines(invoice)
+            self._write_lines(invoice, lines)
         self.invoice_count = number
-        self.add("invoice", rows)
+        self.add("invoice", fields)
         self.add("invoice_line", lines)
 
-    def _lines(self, invoice: Invoice) -> list[bytes]:
-        head, texts, amounts, ids = self.head("invoice_line"), self._texts, self._amounts, self._ids
-        return [
-            b"".join(
-                (
-                    *(head, ids.at(invoice.at), invoice.id, binary.integer(4, position)),
-                    *(texts[kind], texts[description], amounts[cents]),
-                )
+    def _write_lines(self, invoice: Invoice, fields: list[bytes]) -> None:
+        head, texts, position = self._line_head, self._texts, 0
+        for kind, description, cents in invoice.lines:
+            position += 1
+            fields += (
+                head,
+                self._ids.at(invoice.at),
+                invoice.id,
+                integer(4, position),
+                texts[kind],
+                texts[description],
+                self._amounts[cents],
             )
-            for position, (kind, description, cents) in enumerate(invoice.lines, 1)
-        ]
 
     def _write_payments(self) -> None:
-        head, amounts, texts, instant = self.head("payment"), self._amounts, self._texts, binary.instant
-        rows, receipt = [], 0
+        head, amounts, texts = self.head("payment"), self._amounts, self._texts
+        fields: list[bytes] = []
+        receipt = 0
         for payment in self._figures.payments:
-            at, changed = instant(payment.at), instant(payment.changed)
+            at = binary.instant(payment.at)
+            changed = at if payment.changed == payment.at else binary.instant(payment.changed)
             is_failed, is_reversed = payment.status == "FAILED", payment.status == "REVERSED"
             receipt += not is_failed
             payment.receipt = receipt
             payment.id = self._ids.at(payment.at)
-            code, reason = payment.failure or (None, None)
-            rows.append(
-                b"".join(
-                    (
-                        *(head, payment.id, payment.lease.id, payment.lease.tenant_id),
-                        *(payment.invoice.id if payment.invoice else NULL, amounts[payment.amount]),
-                        *(texts[payment.method], texts[payment.status], NULL if is_failed else at),
-                        NULL if payment.reference is None else binary.text(payment.reference),
-                        payment.lease.phone if payment.method == "MPESA" else NULL,
-                        *(NULL if code is None else texts[code], NULL if reason is None else texts[reason]),
-                        *(amounts[payment.allocated], NULL if is_failed else binary.integer(4, receipt)),
-                        changed if is_reversed else NULL,
-                        texts["Sent twice by the tenant"] if is_reversed else NULL,
-                        *(at, changed),
-                    )
-                )
+            fields += (
+                head,
+                payment.id,
+                payment.lease.id,
+                payment.lease.tenant_id,
+                payment.invoice.id if payment.invoice else NULL,
+                amounts[payment.amount],
+                texts[payment.method],
+                texts[payment.status],
+                NULL if is_failed else at,
+                NULL if payment.reference is None else binary.text(payment.reference),
+                payment.lease.phone if payment.method == "MPESA" else NULL,
+                texts[payment.failure[0]] if payment.failure else NULL,
+                texts[payment.failure[1]] if payment.failure else NULL,
+                amounts[payment.allocated],
+                NULL if is_failed else integer(4, receipt),
+                changed if is_reversed else NULL,
+                texts["Sent twice by the tenant"] if is_reversed else NULL,
+                at,
+                changed,
             )
         self.receipt_count = receipt
-        self.add("payment", rows)
+        self.add("payment", fields)
 
     def _write_allocations(self) -> None:
-        head, amounts, ids, instant = self.head("allocation"), self._amounts, self._ids, binary.instant
-        rows = [
-            b"".join((head, ids.at(a.at), a.payment.id, a.invoice.id, amounts[a.amount], instant(a.at)))
-            for a in self._figures.allocations
-        ]
-        self.add("allocation", rows)
+        head = self.head("allocation")
+        fields: list[bytes] = []
+        for allocation in self._figures.allocations:
+            fields += (
+                head,
+                self._ids.at(allocation.at),
+                allocation.payment.id,
+                allocation.invoice.id,
+                self._amounts[allocation.amount],
+                binary.instant(allocation.at),
+            )
+        self.add("allocation", fields)
 
 
 class Journal:
@@ -228,22 +249,19 @@ class Journal:
     def _post(
         self, at: int, kind: str, text: str, invoice: bytes, payment: bytes, reverses: bytes, sides: list[Side]
     ) -> bytes:
-        transaction, time, amounts = self._ids.at(at), binary.instant(at), self._amounts
-        self._transactions.append(
-            b"".join(
-                (
-                    *(self._head, transaction, time, time, self._texts[kind], binary.text(text)),
-                    *(invoice, payment, reverses),
-                )
-            )
+        transaction, time = self._ids.at(at), binary.instant(at)
+        self._transactions += (
+            self._head,
+            transaction,
+            time,
+            time,
+            self._texts[kind],
+            binary.text(text),
+            invoice,
+            payment,
+            reverses,
         )
+        head, amounts, new_id = self._entry_head, self._amounts, self._entry_ids.at
         for account, debit, credit in sides:
-            self._entries.append(
-                b"".join(
-                    (
-                        *(self._entry_head, self._entry_ids.at(at), transaction, account),
-                        *(amounts[debit], amounts[credit]),
-                    )
-                )
-            )
+            self._entries += (head, new_id(at), transaction, account, amounts[debit], amounts[credit])
         return transaction

@@ -146,7 +146,7 @@ class MpesaClient:
         self._http = httpx.Client(
             timeout=timeout_s, limits=httpx.Limits(max_keepalive_connections=0), verify=_tls()
         )
-        identity = "\n".join((self._base_url, consumer_key, consumer_secret))
+        identity = f"{self._base_url}\n{consumer_key}\n{consumer_secret}"
         self._tokens = TokenStore(identity, self._fetch_token, redis, lock_s=timeout_s + 1)
 
     def __enter__(self) -> MpesaClient:

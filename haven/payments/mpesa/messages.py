@@ -51,8 +51,9 @@ class StkCallback:
 
 @dataclass(frozen=True, slots=True)
 class C2bNotice:
-    """Money paid to the shortcode, in shillings. A validation and a confirmation have the same shape: only
-    the address they come to tells them apart.
+    """Money paid to the shortcode, in shillings.
+
+    A validation and a confirmation have the same shape: only the address they come to tells them apart.
 
     Of the payer there is one of ``phone`` (E.164, older versions), ``phone_hash`` (SHA-256 in lower-case hex, v1)
     or only ``phone_shown`` (masked, v2). ``account`` is what the payer typed; empty for a till.

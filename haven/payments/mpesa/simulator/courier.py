@@ -132,5 +132,5 @@ class Courier:
 def _guarded(action: Callable[[], object]) -> None:
     try:
         action()
-    except Exception:
+    except Exception:  # noqa: BLE001 (a fault in one plan must not end the others)
         _log.exception("something the simulator had planned went wrong")

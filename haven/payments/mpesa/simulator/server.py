@@ -23,7 +23,7 @@ class SimulatorServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no
         super().__init__()
 
     def load_config(self) -> None:
-        """gunicorn's settings; none come from a file or the environment."""
+        """The settings; none come from a file or the environment."""
         settings: dict[str, Any] = {
             "bind": self._bind,
             "workers": 1,

@@ -1,0 +1,121 @@
+"""The application factory: settings → extensions → blueprints → problem documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, Response
+from flask_smorest import Api, Blueprint
+from flask_sqlalchemy import SQLAlchemy
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from config import Settings, load_settings
+from extensions.loader import load_extensions
+from haven import __version__
+from haven.api import guard, health
+from haven.api.docs import describe, docs_blueprint
+from haven.api.encoding import OrjsonProvider
+from haven.api.problems import register_problem_handlers
+from haven.api.resource import API
+from haven.billing.routes import blueprint as billing
+from haven.db.migrate import sqlalchemy_url
+from haven.identity.passwords import Passwords
+from haven.identity.principals import Principals
+from haven.identity.routes import blueprints as identity
+from haven.identity.sign_in import SignIn, SignInRules
+from haven.leasing.routes import blueprints as leasing
+from haven.operations.routes import blueprints as operations
+from haven.payments.hooks import blueprint as hooks
+from haven.payments.routes import blueprint as payments
+from haven.portfolio.routes import blueprints as portfolio
+from haven.runtime import Runtime
+
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_EXEMPT_FROM_LIMIT = ("/health", "/alive", "/ready", f"{API}/hooks/")
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """A Haven web application.
+
+    Args:
+        settings: those of the environment when not given.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
+    settings = settings or load_settings()
+    app = Flask("haven", static_folder=None)
+    app.config.from_mapping(settings.flask_config(), **_flask_settings(settings))
+    app.json = OrjsonProvider(app)
+    app.url_map.strict_slashes = False
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    load_extensions(app, settings.extensions)
+    _start_database(app)
+    _start_runtime(app, settings)
+    _register_blueprints(app)
+    register_problem_handlers(app)
+    app.after_request(_secure)
+    return app
+
+
+def _flask_settings(settings: Settings) -> dict[str, Any]:
+    return {
+        "MAX_CONTENT_LENGTH": settings.max_body_bytes,
+        "API_TITLE": "Haven",
+        "API_VERSION": __version__,
+        "OPENAPI_VERSION": "3.1.0",
+        "OPENAPI_URL_PREFIX": API,
+        "OPENAPI_JSON_PATH": "openapi.json",
+        "SQLALCHEMY_DATABASE_URI": sqlalchemy_url(settings.database_url),
+        "RATE_LIMIT_IDENTIFY": guard.caller,
+        "RATE_LIMIT_EXEMPT": guard.is_exempt,
+        "RATE_LIMIT_EXEMPT_PATHS": _EXEMPT_FROM_LIMIT,
+    }
+
+
+def _start_database(app: Flask) -> None:
+    if "sqlalchemy" not in app.extensions:
+        SQLAlchemy(session_options={"expire_on_commit": False}).init_app(app)
+
+
+def _start_runtime(app: Flask, settings: Settings) -> None:
+    with app.app_context():
+        engine = app.extensions["sqlalchemy"].engine
+    runtime = Runtime.start(settings, engine=engine)
+    app.extensions["haven"] = runtime
+    principals = Principals(runtime.redis, settings.session_cache_ttl)
+    rules = SignInRules(
+        settings.access_token_ttl,
+        settings.refresh_token_ttl,
+        settings.sign_in_max_failures,
+        settings.sign_in_lock_seconds,
+    )
+    passwords = Passwords(settings.argon2_memory_kib, settings.argon2_time_cost)
+    app.extensions["haven_principals"] = principals
+    app.extensions["haven_sign_in"] = SignIn(rules, passwords, principals)
+
+
+def _register_blueprints(app: Flask) -> None:
+    api = Api(app)
+    describe(api)
+    resources: list[Blueprint] = [*identity, *portfolio, *leasing, billing, payments, *operations]
+    for blueprint in resources:
+        api.register_blueprint(blueprint, url_prefix=API)
+    app.register_blueprint(hooks, url_prefix=f"{API}/hooks")
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(docs_blueprint)
+
+
+def _secure(response: Response) -> Response:
+    for name, value in _SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response

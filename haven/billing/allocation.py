@@ -1,0 +1,169 @@
+"""Which shillings of which payment pay which invoice.
+
+Money and invoices of a lease are each laid end to end; where two stretches overlap, that payment pays that invoice.
+So one statement settles one payment, or the credit of a thousand leases.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.orm import Session
+
+from haven.billing import ledger
+from haven.billing.locks import LockedLease
+from haven.db.session import tenant_of
+
+UNPAID: Final = ("OPEN", "PARTIALLY_PAID", "OVERDUE")
+"""The statuses of an invoice that is owed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """``amount`` of a payment for an invoice."""
+
+    lease_id: uuid.UUID
+    payment_id: uuid.UUID
+    invoice_id: uuid.UUID
+    amount: Decimal
+
+
+def status_of(total: Decimal, paid: Decimal, due_at: dt.date, today: dt.date) -> str:
+    """The status of an issued invoice that is not void. ``_STATUS`` below says the same to the database."""
+    if paid >= total:
+        return "PAID"
+    if due_at < today:
+        return "OVERDUE"
+    return "PARTIALLY_PAID" if paid > 0 else "OPEN"
+
+
+_STATUS: Final = (
+    "CASE WHEN {paid} >= i.total THEN 'PAID' WHEN i.due_at < :today THEN 'OVERDUE'"
+    " WHEN {paid} > 0 THEN 'PARTIALLY_PAID' ELSE 'OPEN' END"
+)
+
+
+def _allocation(money: str, invoice_order: str) -> TextClause:
+    return text(
+        f"""
+        WITH money AS (
+          SELECT id, lease_id, sum(unallocated) OVER w - unallocated AS begins, sum(unallocated) OVER w AS ends
+            FROM payment
+           WHERE agency_id = :agency_id AND unallocated > 0 AND {money}
+          WINDOW w AS (PARTITION BY lease_id ORDER BY paid_at, id)
+        ), owed AS (
+          SELECT id, lease_id, sum(balance) OVER w - balance AS begins, sum(balance) OVER w AS ends
+            FROM invoice
+           WHERE agency_id = :agency_id AND lease_id IN (SELECT lease_id FROM money)
+             AND status IN ('OPEN', 'PARTIALLY_PAID', 'OVERDUE') AND balance > 0
+          WINDOW w AS (PARTITION BY lease_id ORDER BY {invoice_order})
+        ), share AS MATERIALIZED (
+          SELECT money.lease_id, money.id AS payment_id, owed.id AS invoice_id,
+                 least(money.ends, owed.ends) - greatest(money.begins, owed.begins) AS amount
+            FROM money JOIN owed USING (lease_id)
+           WHERE money.begins < owed.ends AND owed.begins < money.ends
+        ), allocated AS (
+          INSERT INTO allocation AS a (agency_id, id, payment_id, invoice_id, amount)
+          SELECT :agency_id, uuidv7(), payment_id, invoice_id, amount FROM share
+          ON CONFLICT (agency_id, payment_id, invoice_id) DO UPDATE SET amount = a.amount + excluded.amount
+        ), paid AS (
+          UPDATE invoice i
+             SET paid = i.paid + s.amount, status = {_STATUS.format(paid="(i.paid + s.amount)")},
+                 version = i.version + 1, updated_at = now()
+            FROM (SELECT invoice_id, sum(amount) AS amount FROM share GROUP BY invoice_id) s
+           WHERE i.agency_id = :agency_id AND i.id = s.invoice_id
+        ), spent AS (
+          UPDATE payment p
+             SET allocated = p.allocated + s.amount, version = p.version + 1, updated_at = now()
+            FROM (SELECT payment_id, sum(amount) AS amount FROM share GROUP BY payment_id) s
+           WHERE p.agency_id = :agency_id AND p.id = s.payment_id
+        )
+        SELECT lease_id, payment_id, invoice_id, amount FROM share
+        """
+    )
+
+
+_ONE_PAYMENT: Final = _allocation("id = :payment_id", "id = :first_id DESC NULLS LAST, due_at, id")
+_ALL_CREDIT: Final = _allocation("lease_id = ANY (CAST(:lease_ids AS uuid[]))", "due_at, id")
+
+_RELEASE: Final = """
+    WITH gone AS (
+      DELETE FROM allocation WHERE agency_id = :agency_id AND {condition} RETURNING payment_id, invoice_id, amount
+    ), unpaid AS (
+      UPDATE invoice i
+         SET paid = i.paid - gone.amount, status = {status}, version = i.version + 1, updated_at = now()
+        FROM gone WHERE i.agency_id = :agency_id AND i.id = gone.invoice_id
+    ), returned AS (
+      UPDATE payment p
+         SET allocated = p.allocated - gone.amount, version = p.version + 1, updated_at = now()
+        FROM gone WHERE p.agency_id = :agency_id AND p.id = gone.payment_id
+    )
+    SELECT CAST(:lease_id AS uuid), payment_id, invoice_id, amount FROM gone ORDER BY payment_id, invoice_id
+"""
+_RELEASE_PAYMENT: Final = text(
+    _RELEASE.format(condition="payment_id = :payment_id", status=_STATUS.format(paid="(i.paid - gone.amount)"))
+)
+_RELEASE_INVOICE: Final = text(_RELEASE.format(condition="invoice_id = :invoice_id", status="'VOID'"))
+
+
+def allocate_payment(
+    session: Session, lease: LockedLease, payment_id: uuid.UUID, first_id: uuid.UUID | None
+) -> list[Share]:
+    """Let a completed payment pay what its lease owes: the named invoice first, then the oldest (due date, id).
+
+    What is left over stays the payment's ``unallocated``: the tenant's credit. The ledger is the caller's to write.
+    """
+    values = {
+        "agency_id": tenant_of(session).agency_id,
+        "payment_id": payment_id,
+        "first_id": first_id,
+        "today": lease.today,
+    }
+    return [Share(*row) for row in session.execute(_ONE_PAYMENT, values)]
+
+
+def apply_credit(session: Session, lease_ids: Sequence[uuid.UUID], today: dt.date, now: dt.datetime) -> list[Share]:
+    """Let credit pay what is owed: the oldest payment first, the oldest invoice first; and post it.
+
+    Args:
+        lease_ids: locked leases. One statement over all of them, and two more where there was credit.
+    """
+    values = {
+        "agency_id": tenant_of(session).agency_id,
+        "lease_ids": [str(lease_id) for lease_id in lease_ids],
+        "today": today,
+    }
+    shares = [Share(*row) for row in session.execute(_ALL_CREDIT, values)]
+    ledger.post(
+        session,
+        (
+            ledger.credit_posting(
+                "CREDIT_APPLIED", now, "Credit pays an invoice", s.lease_id, s.payment_id, s.invoice_id, s.amount
+            )
+            for s in shares
+        ),
+    )
+    return shares
+
+
+def release_payment(session: Session, lease: LockedLease, payment_id: uuid.UUID) -> list[Share]:
+    """Take back what a payment paid: its invoices are owed again."""
+    return _released(session, _RELEASE_PAYMENT, lease, payment_id=payment_id, today=lease.today)
+
+
+def release_invoice(session: Session, lease: LockedLease, invoice_id: uuid.UUID) -> list[Share]:
+    """Take back what was paid for an invoice that is being voided: the payments are credit again."""
+    return _released(session, _RELEASE_INVOICE, lease, invoice_id=invoice_id)
+
+
+def _released(
+    session: Session, statement: TextClause, lease: LockedLease, **values: uuid.UUID | dt.date
+) -> list[Share]:
+    known = {"agency_id": tenant_of(session).agency_id, "lease_id": lease.id}
+    return [Share(*row) for row in session.execute(statement, {**known, **values})]

@@ -1,0 +1,329 @@
+"""The double-entry ledger: what is posted, how it is undone, and what the accounts add up to.
+
+Nothing posted is ever changed. A mistake is corrected by its mirror image, which names what it reverses. That each
+transaction balances is checked by the database when it commits.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from haven.billing.models import LedgerAccount, LedgerEntry, LedgerTransaction
+from haven.db.session import tenant_of
+
+NOUGHT: Final = Decimal("0.00")
+
+MPESA_CLEARING: Final = "MPESA_CLEARING"
+BANK: Final = "BANK"
+CASH: Final = "CASH"
+TENANT_RECEIVABLE: Final = "TENANT_RECEIVABLE"
+TENANT_CREDIT: Final = "TENANT_CREDIT"
+DEPOSITS_HELD: Final = "DEPOSITS_HELD"
+OTHER_INCOME: Final = "OTHER_INCOME"
+
+ACCOUNT_KINDS: Final = MappingProxyType(
+    {
+        MPESA_CLEARING: "ASSET",
+        BANK: "ASSET",
+        CASH: "ASSET",
+        TENANT_RECEIVABLE: "ASSET",
+        TENANT_CREDIT: "LIABILITY",
+        DEPOSITS_HELD: "LIABILITY",
+        "SUSPENSE": "LIABILITY",
+        "OWNER_PAYABLE": "LIABILITY",
+        "RENT_INCOME": "INCOME",
+        "UTILITY_INCOME": "INCOME",
+        "LATE_FEE_INCOME": "INCOME",
+        OTHER_INCOME: "INCOME",
+        "MANAGEMENT_FEE_INCOME": "INCOME",
+    }
+)
+INCOME_OF_LINE: Final = MappingProxyType(
+    {
+        "RENT": "RENT_INCOME",
+        "DEPOSIT": DEPOSITS_HELD,
+        "UTILITY": "UTILITY_INCOME",
+        "LATE_FEE": "LATE_FEE_INCOME",
+        "OTHER": OTHER_INCOME,
+        "CREDIT": OTHER_INCOME,
+    }
+)
+"""Line kind → the account it is credited to. A deposit is owed to the tenant, so it is no income."""
+CLEARING_OF_METHOD: Final = MappingProxyType(
+    {"MPESA": MPESA_CLEARING, "CASH": CASH, "BANK": BANK, "CARD": BANK, "CHEQUE": BANK}
+)
+"""Payment method → the account its money comes into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A debit or a credit of one account; ``lease_id`` for an account that is kept for each lease."""
+
+    code: str
+    debit: Decimal = NOUGHT
+    credit: Decimal = NOUGHT
+    lease_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """One transaction to be. Entries of nought are left out; one with none left is not posted."""
+
+    kind: str
+    at: dt.datetime
+    description: str
+    entries: Sequence[Entry]
+    invoice_id: uuid.UUID | None = None
+    payment_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountTotal:
+    """One line of a trial balance, over all leases; ``balance`` is debit less credit."""
+
+    code: str
+    kind: str
+    debit: Decimal
+    credit: Decimal
+    balance: Decimal = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "balance", self.debit - self.credit)
+
+
+def invoice_posting(
+    invoice_id: uuid.UUID,
+    lease_id: uuid.UUID,
+    name: str,
+    at: dt.datetime,
+    lines: Mapping[str, Decimal],
+) -> Posting:
+    """What issuing an invoice posts: Dr tenant receivable, Cr the account of each kind of line.
+
+    Args:
+        lines: line kind → the sum of its amounts. CREDIT is below nought and is a debit of other income.
+    """
+    total = sum(lines.values(), NOUGHT)
+    entries = [Entry(TENANT_RECEIVABLE, debit=total, lease_id=lease_id)]
+    for kind, amount in lines.items():
+        account = INCOME_OF_LINE[kind]
+        entries.append(Entry(account, debit=-amount) if amount < 0 else Entry(account, credit=amount))
+    return Posting("INVOICE", at, f"{name} issued", entries, invoice_id=invoice_id)
+
+
+def payment_posting(
+    payment_id: uuid.UUID,
+    lease_id: uuid.UUID,
+    name: str,
+    at: dt.datetime,
+    method: str,
+    amount: Decimal,
+    allocated: Decimal,
+) -> Posting:
+    """What a completed payment posts: Dr clearing, Cr tenant receivable what is allocated, Cr tenant credit the rest."""
+    entries = (
+        Entry(CLEARING_OF_METHOD[method], debit=amount),
+        Entry(TENANT_RECEIVABLE, credit=allocated, lease_id=lease_id),
+        Entry(TENANT_CREDIT, credit=amount - allocated, lease_id=lease_id),
+    )
+    return Posting("PAYMENT", at, f"{name} received", entries, payment_id=payment_id)
+
+
+def credit_posting(
+    kind: str,
+    at: dt.datetime,
+    description: str,
+    lease_id: uuid.UUID,
+    payment_id: uuid.UUID,
+    invoice_id: uuid.UUID,
+    amount: Decimal,
+) -> Posting:
+    """What moves a payment's money between credit and an invoice.
+
+    ``amount`` above nought pays the invoice from credit, below nought makes it credit again.
+    """
+    to_invoice, to_credit = max(amount, NOUGHT), max(-amount, NOUGHT)
+    entries = (
+        Entry(TENANT_CREDIT, debit=to_invoice, credit=to_credit, lease_id=lease_id),
+        Entry(TENANT_RECEIVABLE, debit=to_credit, credit=to_invoice, lease_id=lease_id),
+    )
+    return Posting(kind, at, description, entries, invoice_id=invoice_id, payment_id=payment_id)
+
+
+# Ids are made by the server while the lease is locked, so along one lease they rise in the order of events.
+_POST: Final = text(
+    """
+    WITH posting AS MATERIALIZED (
+      SELECT uuidv7() AS id, p.*
+        FROM jsonb_to_recordset(CAST(:postings AS jsonb))
+          AS p(place int, kind text, at timestamptz, description text, invoice_id uuid, payment_id uuid)
+    ), posted AS (
+      INSERT INTO ledger_transaction (agency_id, id, at, kind, description, invoice_id, payment_id)
+      SELECT :agency_id, id, at, kind, description, invoice_id, payment_id FROM posting
+    )
+    INSERT INTO ledger_entry (agency_id, id, transaction_id, account_id, debit, credit)
+    SELECT :agency_id, uuidv7(), posting.id, e.account_id, e.debit, e.credit
+      FROM jsonb_to_recordset(CAST(:entries AS jsonb))
+        AS e(place int, account_id uuid, debit numeric, credit numeric)
+      JOIN posting USING (place)
+    """
+)
+
+
+def post(session: Session, postings: Iterable[Posting]) -> None:
+    """Write transactions into the ledger: two statements however many they are, four when accounts are new."""
+    real = [posting for posting in postings if any(_is_something(entry) for entry in posting.entries)]
+    if not real:
+        return
+    entries = [
+        (place, entry) for place, one in enumerate(real) for entry in one.entries if _is_something(entry)
+    ]
+    accounts = _accounts(session, {(entry.code, entry.lease_id) for _, entry in entries})
+    rows = [
+        {
+            "place": place,
+            "account_id": accounts[entry.code, entry.lease_id],
+            "debit": str(entry.debit),
+            "credit": str(entry.credit),
+        }
+        for place, entry in entries
+    ]
+    heads = [
+        {
+            "place": place,
+            "kind": one.kind,
+            "at": one.at,
+            "description": one.description,
+            "invoice_id": one.invoice_id,
+            "payment_id": one.payment_id,
+        }
+        for place, one in enumerate(real)
+    ]
+    agency_id = tenant_of(session).agency_id
+    session.execute(_POST, {"agency_id": agency_id, "postings": as_json(heads), "entries": as_json(rows)})
+
+
+_MIRROR: Final = """
+    WITH original AS MATERIALIZED (
+      SELECT t.id, t.invoice_id, t.payment_id, uuidv7() AS mirror_id FROM ledger_transaction t
+       WHERE t.agency_id = :agency_id AND {condition}
+         AND NOT EXISTS (SELECT FROM ledger_transaction r WHERE r.agency_id = :agency_id AND r.reverses_id = t.id)
+    ), mirrored AS (
+      INSERT INTO ledger_transaction (agency_id, id, at, kind, description, invoice_id, payment_id, reverses_id)
+      SELECT :agency_id, mirror_id, :at, :kind, :description, invoice_id, payment_id, id FROM original
+    )
+    INSERT INTO ledger_entry (agency_id, id, transaction_id, account_id, debit, credit)
+    SELECT :agency_id, uuidv7(), o.mirror_id, e.account_id, e.credit, e.debit
+      FROM original o JOIN ledger_entry e ON e.agency_id = :agency_id AND e.transaction_id = o.id
+"""
+_MIRROR_INVOICE: Final = text(_MIRROR.format(condition="t.invoice_id = :subject AND t.kind = 'INVOICE'"))
+_MIRROR_PAYMENT: Final = text(_MIRROR.format(condition="t.payment_id = :subject AND t.kind <> 'REVERSAL'"))
+
+
+def mirror_invoice(session: Session, invoice_id: uuid.UUID, at: dt.datetime, description: str) -> None:
+    """Undo what issuing the invoice posted, by the opposite entries (INVOICE_VOID)."""
+    _mirror(session, _MIRROR_INVOICE, invoice_id, "INVOICE_VOID", at, description)
+
+
+def mirror_payment(session: Session, payment_id: uuid.UUID, at: dt.datetime, description: str) -> None:
+    """Undo all that a payment has posted, its credit's ways included, by the opposite entries (REVERSAL)."""
+    _mirror(session, _MIRROR_PAYMENT, payment_id, "REVERSAL", at, description)
+
+
+def trial_balance(session: Session, until: dt.datetime | None = None) -> list[AccountTotal]:
+    """Each account code with its debits and credits, by code; all debits equal all credits.
+
+    Args:
+        until: only transactions before this moment; None: all.
+    """
+    agency_id = tenant_of(session).agency_id
+    query = (
+        select(
+            LedgerAccount.code, LedgerAccount.kind, func.sum(LedgerEntry.debit), func.sum(LedgerEntry.credit)
+        )
+        .join(
+            LedgerEntry,
+            (LedgerEntry.agency_id == LedgerAccount.agency_id) & (LedgerEntry.account_id == LedgerAccount.id),
+        )
+        .where(LedgerAccount.agency_id == agency_id)
+        .group_by(LedgerAccount.code, LedgerAccount.kind)
+        .order_by(LedgerAccount.code)
+    )
+    if until is not None:
+        query = query.join(
+            LedgerTransaction,
+            (LedgerTransaction.agency_id == LedgerEntry.agency_id)
+            & (LedgerTransaction.id == LedgerEntry.transaction_id),
+        ).where(LedgerTransaction.at < until)
+    return [AccountTotal(*row) for row in session.execute(query)]
+
+
+def as_json(rows: list[dict[str, Any]]) -> str:
+    """Rows as the JSON that ``jsonb_to_recordset`` reads; money as text, so that no float comes near it."""
+    return orjson.dumps(rows, default=str).decode()
+
+
+_Key = tuple[str, uuid.UUID | None]
+
+_FIND_ACCOUNTS: Final = text(
+    """
+    WITH wanted AS (
+      SELECT code, lease_id FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS w(code text, lease_id uuid)
+    )
+    SELECT a.code, a.lease_id, a.id
+      FROM wanted w JOIN ledger_account a ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id = w.lease_id
+       AND a.owner_id IS NULL
+    UNION ALL
+    SELECT a.code, a.lease_id, a.id
+      FROM wanted w JOIN ledger_account a ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id IS NULL
+       AND a.owner_id IS NULL
+     WHERE w.lease_id IS NULL
+    """
+)
+_OPEN_ACCOUNTS: Final = text(
+    """
+    INSERT INTO ledger_account (agency_id, id, code, kind, lease_id)
+    SELECT :agency_id, uuidv7(), w.code, w.kind, w.lease_id
+      FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS w(code text, kind text, lease_id uuid)
+     ORDER BY w.code, w.lease_id
+    ON CONFLICT DO NOTHING
+    """
+)
+
+
+def _accounts(session: Session, keys: set[_Key]) -> dict[_Key, uuid.UUID]:
+    """The ids of the accounts; those that do not exist yet are opened."""
+    found = _find_accounts(session, keys)
+    missing = keys - found.keys()
+    if not missing:
+        return found
+    rows = [{"code": code, "kind": ACCOUNT_KINDS[code], "lease_id": lease_id} for code, lease_id in missing]
+    session.execute(_OPEN_ACCOUNTS, {"agency_id": tenant_of(session).agency_id, "wanted": as_json(rows)})
+    return found | _find_accounts(session, missing)
+
+
+def _find_accounts(session: Session, keys: set[_Key]) -> dict[_Key, uuid.UUID]:
+    wanted = as_json([{"code": code, "lease_id": lease_id} for code, lease_id in keys])
+    rows = session.execute(_FIND_ACCOUNTS, {"agency_id": tenant_of(session).agency_id, "wanted": wanted})
+    return {(code, lease_id): account_id for code, lease_id, account_id in rows}
+
+
+def _mirror(
+    session: Session, statement: Any, subject: uuid.UUID, kind: str, at: dt.datetime, description: str
+) -> None:
+    values = {"subject": subject, "kind": kind, "at": at, "description": description}
+    session.execute(statement, {"agency_id": tenant_of(session).agency_id, **values})
+
+
+def _is_something(entry: Entry) -> bool:
+    return entry.debit != 0 or entry.credit != 0

@@ -1,0 +1,308 @@
+"""The month's rent: an invoice for every active lease, issued, once however often it is asked for.
+
+A lease is billed for the days of the month it covers. Its first invoice also asks for the deposit. Rent is due on the
+lease's billing day, or on the first day it is for where that is later. Each batch is a transaction of its own, so
+a run that is cancelled or killed goes on where it stopped: what is billed is not billed again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Select, and_, exists, func, or_, select, text
+from sqlalchemy.orm import Session
+
+from haven.billing import ledger, numbers
+from haven.billing.allocation import apply_credit, status_of
+from haven.billing.models import Invoice, InvoiceLine
+from haven.billing.proration import due_date, last_day, month_of, prorated, stay
+from haven.db.base import new_id
+from haven.db.session import tenant_of
+from haven.identity.models import Agency
+from haven.leasing.models import Lease
+from haven.operations.jobs import submit
+
+BATCH: Final = 500
+"""Leases in one transaction: their rows and the invoice counter stay locked for its time (about 0.3 s)."""
+
+
+class RunContext(Protocol):
+    """What a run needs of the job that it is."""
+
+    def session(self) -> AbstractContextManager[Session]:
+        """A transaction of the agency."""
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """Tell how far it is."""
+
+    def check_cancelled(self) -> None:
+        """Raise if somebody has cancelled the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How many leases were billed in this run, and for how much altogether."""
+
+    period: str
+    invoices: int
+    total: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A lease to be billed."""
+
+    id: uuid.UUID
+    tenant_id: uuid.UUID
+    start_date: dt.date
+    end_date: dt.date | None
+    rent_amount: Decimal
+    deposit_amount: Decimal
+    billing_day: int
+    is_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Charge:
+    """The invoice that a lease is to get."""
+
+    invoice_id: uuid.UUID
+    lease: _Due
+    first: dt.date
+    last: dt.date
+    due_at: dt.date
+    rent: Decimal
+    deposit: Decimal
+
+    @property
+    def total(self) -> Decimal:
+        return self.rent + self.deposit
+
+
+def request_run(session: Session, period: str) -> uuid.UUID:
+    """Ask for the month's rent as a job; the job's id, which is that of the one under way if there is one.
+
+    Args:
+        period: the month, ``2026-11``.
+
+    Raises:
+        Invalid: ``period`` is not a month.
+    """
+    month_of(period)
+    return submit(session, "rent_run", {"period": period}, unique_key=period)
+
+
+def run_period(context: RunContext, period: str, now: dt.datetime | None = None) -> RunResult:
+    """Bill every active lease of the agency for a month.
+
+    Raises:
+        Invalid: ``period`` is not a month.
+        Whatever ``context.check_cancelled()`` raises: what is billed by then stays billed.
+    """
+    month = month_of(period)
+    now = now or dt.datetime.now(dt.UTC)
+    with context.session() as session:
+        expected: int = session.execute(
+            select(func.count()).select_from(_unbilled(session, month, None).subquery())
+        ).scalar_one()
+    invoices, total, after, seen = 0, ledger.NOUGHT, None, 0
+    while True:
+        context.check_cancelled()
+        with context.session() as session:
+            lease_ids = _lock_batch(session, month, after)
+            billed = _bill(session, month, lease_ids, now)
+        if not lease_ids:
+            return RunResult(period, invoices, total)
+        after, seen = lease_ids[-1], seen + len(lease_ids)
+        invoices += len(billed)
+        total += sum((charge.total for charge in billed), ledger.NOUGHT)
+        context.progress(seen, max(seen, expected), f"{invoices} invoices issued")
+
+
+def _unbilled(session: Session, month: dt.date, after: uuid.UUID | None) -> Select[Any]:
+    """The ids of leases to bill, by id; reads lease(agency_id, status, id)."""
+    agency_id = tenant_of(session).agency_id
+    query = select(Lease.id).where(
+        Lease.agency_id == agency_id,
+        Lease.status == "ACTIVE",
+        Lease.start_date <= last_day(month),
+        or_(Lease.end_date.is_(None), Lease.end_date >= month),
+        ~_is_billed(month),
+    )
+    return query if after is None else query.where(Lease.id > after)
+
+
+def _is_billed(month: dt.date) -> Any:
+    return exists().where(
+        Invoice.agency_id == Lease.agency_id, Invoice.lease_id == Lease.id, Invoice.run_period == month
+    )
+
+
+def _lock_batch(session: Session, month: dt.date, after: uuid.UUID | None) -> list[uuid.UUID]:
+    query = _unbilled(session, month, after).order_by(Lease.id).limit(BATCH)
+    return list(session.execute(query.with_for_update(of=Lease, key_share=True)).scalars())
+
+
+def _bill(
+    session: Session, month: dt.date, lease_ids: Sequence[uuid.UUID], now: dt.datetime
+) -> list[_Charge]:
+    """Invoice the locked leases and issue the invoices."""
+    if not lease_ids:
+        return []
+    charges = [_charge(month, due) for due in _due(session, month, lease_ids)]
+    if not charges:
+        return []
+    today, currency = _today(session, now)
+    first_number = numbers.take(session, "INVOICE", len(charges))
+    _write(session, month, charges, first_number, today, currency, now)
+    ledger.post(
+        session,
+        (
+            ledger.invoice_posting(
+                charge.invoice_id,
+                charge.lease.id,
+                numbers.invoice_number(number),
+                now,
+                {"RENT": charge.rent, "DEPOSIT": charge.deposit},
+            )
+            for number, charge in enumerate(charges, start=first_number)
+        ),
+    )
+    apply_credit(session, [charge.lease.id for charge in charges], today, now)
+    return charges
+
+
+def _due(session: Session, month: dt.date, lease_ids: Sequence[uuid.UUID]) -> list[_Due]:
+    """What is needed of the locked leases. Asked after the lock, so that a run beside this one is seen."""
+    agency_id = tenant_of(session).agency_id
+    charged_before = exists().where(
+        Invoice.agency_id == Lease.agency_id,
+        Invoice.lease_id == Lease.id,
+        Invoice.status != "VOID",
+        InvoiceLine.agency_id == Invoice.agency_id,
+        InvoiceLine.invoice_id == Invoice.id,
+        InvoiceLine.kind.in_(("RENT", "DEPOSIT")),
+    )
+    rows = session.execute(
+        select(
+            Lease.id,
+            Lease.tenant_id,
+            Lease.start_date,
+            Lease.end_date,
+            Lease.rent_amount,
+            Lease.deposit_amount,
+            Lease.billing_day,
+            ~charged_before,
+        )
+        .where(and_(Lease.agency_id == agency_id, Lease.id.in_(lease_ids)), ~_is_billed(month))
+        .order_by(Lease.id)
+    )
+    return [_Due(*row) for row in rows]
+
+
+def _charge(month: dt.date, lease: _Due) -> _Charge:
+    days = stay(month, lease.start_date, lease.end_date)
+    assert days is not None, "a lease outside the month is not asked for"
+    return _Charge(
+        invoice_id=new_id(),
+        lease=lease,
+        first=days.first,
+        last=days.last,
+        due_at=due_date(month, lease.billing_day, days.first),
+        rent=prorated(lease.rent_amount, month, days.days),
+        deposit=lease.deposit_amount if lease.is_first else ledger.NOUGHT,
+    )
+
+
+def _today(session: Session, now: dt.datetime) -> tuple[dt.date, str]:
+    agency_id = tenant_of(session).agency_id
+    row = session.execute(select(Agency.timezone, Agency.currency).where(Agency.id == agency_id)).one()
+    return now.astimezone(_zone(row.timezone)).date(), row.currency
+
+
+def _zone(name: str) -> dt.tzinfo:
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(name)
+
+
+_WRITE: Final = text(
+    """
+    WITH charge AS MATERIALIZED (
+      SELECT * FROM jsonb_to_recordset(CAST(:charges AS jsonb))
+        AS c(invoice_id uuid, lease_id uuid, tenant_id uuid, number int, period_start date, period_end date,
+             due_at date, total numeric, status text)
+    ), issued AS (
+      INSERT INTO invoice (agency_id, id, lease_id, tenant_id, number, period_start, period_end, issued_at, due_at,
+                           currency, total, status, run_period)
+      SELECT :agency_id, invoice_id, lease_id, tenant_id, number, period_start, period_end, :now, due_at,
+             :currency, total, status, :month FROM charge
+    )
+    INSERT INTO invoice_line (agency_id, id, invoice_id, position, kind, description, amount)
+    SELECT :agency_id, uuidv7(), invoice_id, position, kind, description, amount
+      FROM jsonb_to_recordset(CAST(:lines AS jsonb))
+        AS l(invoice_id uuid, position int, kind text, description text, amount numeric)
+    """
+)
+
+
+def _write(
+    session: Session,
+    month: dt.date,
+    charges: Sequence[_Charge],
+    first_number: int,
+    today: dt.date,
+    currency: str,
+    now: dt.datetime,
+) -> None:
+    heads = [
+        {
+            "invoice_id": charge.invoice_id,
+            "lease_id": charge.lease.id,
+            "tenant_id": charge.lease.tenant_id,
+            "number": number,
+            "period_start": charge.first,
+            "period_end": charge.last,
+            "due_at": charge.due_at,
+            "total": str(charge.total),
+            "status": status_of(charge.total, ledger.NOUGHT, charge.due_at, today),
+        }
+        for number, charge in enumerate(charges, start=first_number)
+    ]
+    lines = [line for charge in charges for line in _lines(month, charge)]
+    session.execute(
+        _WRITE,
+        {
+            "agency_id": tenant_of(session).agency_id,
+            "charges": ledger.as_json(heads),
+            "lines": ledger.as_json(lines),
+            "now": now,
+            "month": month,
+            "currency": currency,
+        },
+    )
+
+
+def _lines(month: dt.date, charge: _Charge) -> list[dict[str, Any]]:
+    name = f"{month:%B %Y}"
+    is_whole = charge.first == month and charge.last == last_day(month)
+    days = "" if is_whole else f", {charge.first.day} to {charge.last.day}"
+    lines = [("RENT", f"Rent for {name}{days}", charge.rent)]
+    if charge.deposit:
+        lines.append(("DEPOSIT", "Deposit", charge.deposit))
+    return [
+        {
+            "invoice_id": charge.invoice_id,
+            "position": position,
+            "kind": kind,
+            "description": description,
+            "amount": str(amount),
+        }
+        for position, (kind, description, amount) in enumerate(lines, start=1)
+    ]
