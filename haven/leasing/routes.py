@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response
 from flask_smorest import Blueprint
 from marshmallow import fields
-from sqlalchemy import Text, cast, func, literal, select
+from sqlalchemy import Numeric, Text, cast, func, literal
 
 from haven.api.bodies import body
 from haven.api.fields import Money
@@ -16,11 +16,10 @@ from haven.api.guard import requires
 from haven.api.idempotency import idempotent
 from haven.api.listing import Filter, Listing
 from haven.api.resource import Resource, problems, register
-from haven.billing.models import Invoice
+from haven.billing import service as billing
 from haven.leasing import schemas, service
 from haven.leasing.models import Lease, Tenant
 from haven.operations import webhooks
-from haven.payments.models import Payment
 
 tenants = Blueprint("tenants", __name__, description="People and firms that rent.")
 leases = Blueprint("leases", __name__, description="Tenancies.")
@@ -29,23 +28,7 @@ blueprints = [tenants, leases]
 _COMMON = ("id", "created_at", "updated_at", "version")
 _TENANT_COLUMNS = ("full_name", "email", "phone", "national_id", "status", "notes")
 
-_owed = (
-    select(func.coalesce(func.sum(Invoice.balance), 0))
-    .where(
-        Invoice.agency_id == Tenant.agency_id,
-        Invoice.tenant_id == Tenant.id,
-        Invoice.status.in_(("OPEN", "PARTIALLY_PAID", "OVERDUE")),
-    )
-    .correlate(Tenant)
-    .scalar_subquery()
-)
-_credit = (
-    select(func.coalesce(func.sum(Payment.unallocated), 0))
-    .where(Payment.agency_id == Tenant.agency_id, Payment.tenant_id == Tenant.id, Payment.unallocated > 0)
-    .correlate(Tenant)
-    .scalar_subquery()
-)
-_balance = cast(cast(_owed - _credit, Invoice.total.type), Text)
+_balance = cast(cast(billing.balance_of_tenant(Tenant.agency_id, Tenant.id), Numeric(14, 2)), Text)
 
 TENANTS = Resource(
     "tenant",

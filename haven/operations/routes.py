@@ -1,0 +1,151 @@
+"""``/jobs`` and ``/webhooks``."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from flask import Response
+from flask_smorest import Blueprint
+from marshmallow import fields
+from sqlalchemy import Float, case, cast, func
+
+from haven.api.bodies import body
+from haven.api.encoding import json_response
+from haven.api.guard import current_session, requires, runtime
+from haven.api.idempotency import idempotent
+from haven.api.listing import Filter, Listing
+from haven.api.resource import API, Resource, list_answer, list_doc, page_schema, problems, register
+from haven.errors import NotFound
+from haven.operations import jobs as job_service
+from haven.operations import schemas, webhook_endpoints
+from haven.operations.models import Job, WebhookDelivery, WebhookEndpoint
+from haven.operations.schemas import JobRow
+
+jobs = Blueprint("jobs", __name__, description="Background work: its state, progress and result.")
+webhooks = Blueprint("webhooks", __name__, description="Being told of events over HTTP.")
+blueprints = [jobs, webhooks]
+
+_percent = case(
+    (Job.progress_total > 0, func.round(cast(Job.progress_done * 100, Float) / Job.progress_total)),
+    else_=None,
+)
+_progress = func.jsonb_build_object(
+    "done", Job.progress_done, "total", Job.progress_total, "percent", _percent, "message", Job.progress_message
+)
+_JOB_COLUMNS = (
+    "id queue kind status attempts max_attempts created_at started_at finished_at result error".split()
+)  # fmt: skip
+JOBS = Listing(
+    "job",
+    Job.id,
+    {name: getattr(Job, name) for name in _JOB_COLUMNS} | {"progress": _progress},
+    filters={
+        "queue": Filter(Job.queue, fields.String()),
+        "kind": Filter(Job.kind, fields.String()),
+        "status": Filter(Job.status, fields.String()),
+    },
+)
+
+
+def job_created(job_id: uuid.UUID) -> Response:
+    """202 with the job, and where to look for it."""
+    current_session().flush()
+    job = JOBS.one(current_session(), job_id)
+    return json_response(job, 202, {"Location": f"{API}/jobs/{job['queue']}/{job_id}"})
+
+
+@jobs.route("/jobs/history", methods=["GET"])
+@requires("jobs:read")
+@jobs.response(200, page_schema(JobRow))
+@jobs.doc(summary="List jobs", **list_doc(JOBS))
+def history() -> Response:
+    return list_answer(JOBS)
+
+
+@jobs.route("/jobs/<string:queue>/<uuid:job_id>", methods=["GET"])
+@requires("jobs:read")
+@jobs.response(200, JobRow)
+@jobs.doc(summary="Read one job", responses=problems(404))
+def read_job(queue: str, job_id: uuid.UUID) -> Response:
+    return json_response(_job(queue, job_id))
+
+
+@jobs.route("/jobs/<string:queue>/<uuid:job_id>", methods=["DELETE"])
+@requires("jobs:write")
+@jobs.response(200, JobRow)
+@jobs.doc(summary="Cancel a job", responses=problems(404, 409))
+def cancel_job(queue: str, job_id: uuid.UUID) -> Response:
+    _job(queue, job_id)
+    job_service.cancel(current_session(), job_id)
+    current_session().flush()
+    return json_response(_job(queue, job_id))
+
+
+@jobs.route("/jobs/<string:queue>/<uuid:job_id>/retry", methods=["POST"])
+@requires("jobs:write")
+@jobs.response(202, JobRow)
+@jobs.doc(summary="Run a failed or cancelled job again", responses=problems(404, 409))
+def retry_job(queue: str, job_id: uuid.UUID) -> Response:
+    _job(queue, job_id)
+    job_service.retry(current_session(), job_id)
+    return job_created(job_id)
+
+
+def _job(queue: str, job_id: uuid.UUID) -> dict[str, Any]:
+    job = JOBS.one(current_session(), job_id)
+    if job["queue"] != queue:
+        raise NotFound(f"There is no job {job_id} in the queue {queue}.")
+    return job
+
+
+_WEBHOOK_COLUMNS = ("url", "events", "status", "id", "created_at", "updated_at", "version")
+WEBHOOKS = Resource(
+    "webhook",
+    "/webhooks",
+    "webhooks",
+    schemas.WebhookRow,
+    Listing(
+        "webhook",
+        WebhookEndpoint.id,
+        {name: getattr(WebhookEndpoint, name) for name in _WEBHOOK_COLUMNS},
+        filters={"status": Filter(WebhookEndpoint.status, fields.String())},
+        search=WebhookEndpoint.search,
+    ),
+    schemas.WebhookBody,
+    update=webhook_endpoints.update,
+    delete=webhook_endpoints.delete,
+)
+register(webhooks, WEBHOOKS)
+
+_DELIVERY_COLUMNS = (
+    "id endpoint_id event payload status tries next_try_at last_status last_error created_at delivered_at".split()
+)  # fmt: skip
+
+
+def _deliveries(endpoint_id: uuid.UUID | None) -> Listing:
+    always = () if endpoint_id is None else (WebhookDelivery.endpoint_id == endpoint_id,)
+    columns = {name: getattr(WebhookDelivery, name) for name in _DELIVERY_COLUMNS}
+    filters = {"event": Filter(WebhookDelivery.event, fields.String()), "status": Filter(WebhookDelivery.status, fields.String())}
+    return Listing("delivery", WebhookDelivery.id, columns, filters=filters, always=always)
+
+
+@webhooks.route("/webhooks", methods=["POST"])
+@requires("webhooks:write")
+@idempotent
+@webhooks.response(201, schemas.NewWebhook)
+@webhooks.doc(summary="Make a webhook; its signing secret is shown this once", responses=problems(400, 415, 422))
+@body(schemas.WebhookBody)
+def create_webhook(values: dict[str, Any]) -> Response:
+    row_id, secret = webhook_endpoints.create(current_session(), runtime().settings.secret_key, values)
+    row = WEBHOOKS.listing.one(current_session(), row_id)
+    return json_response({**row, "secret": secret}, 201, {"Location": f"{API}/webhooks/{row_id}"})
+
+
+@webhooks.route("/webhooks/<uuid:row_id>/deliveries", methods=["GET"])
+@requires("webhooks:read")
+@webhooks.response(200, page_schema(schemas.DeliveryRow))
+@webhooks.doc(summary="What was sent, and what became of it", **list_doc(_deliveries(None)))
+def list_deliveries(row_id: uuid.UUID) -> Response:
+    WEBHOOKS.listing.one(current_session(), row_id)
+    return list_answer(_deliveries(row_id))

@@ -1,0 +1,74 @@
+"""Bodies and answers of jobs and webhooks."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields, validate
+
+from haven.api.fields import Body, Row, choice
+
+EVENTS = ("payment.completed", "payment.failed", "invoice.issued", "lease.activated", "job.finished", "alert.firing")
+JOB_STATUS = ("QUEUED", "SCHEDULED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED")
+
+
+class Progress(Schema):
+    """How far a job is."""
+
+    done = fields.Integer(required=True)
+    total = fields.Integer(required=True, allow_none=True)
+    percent = fields.Float(required=True, allow_none=True)
+    message = fields.String(required=True)
+
+
+class JobRow(Schema):
+    """A background job."""
+
+    id = fields.UUID(required=True)
+    queue = fields.String(required=True)
+    kind = fields.String(required=True)
+    status = choice(*JOB_STATUS, required=True)
+    progress = fields.Nested(Progress, required=True)
+    attempts = fields.Integer(required=True)
+    max_attempts = fields.Integer(required=True)
+    created_at = fields.AwareDateTime(required=True)
+    started_at = fields.AwareDateTime(required=True, allow_none=True)
+    finished_at = fields.AwareDateTime(required=True, allow_none=True)
+    result = fields.Dict(required=True, allow_none=True)
+    error = fields.String(required=True, allow_none=True)
+
+
+class WebhookBody(Body):
+    """Where an agency wants to be told of events."""
+
+    url = fields.Url(required=True, schemes={"http", "https"}, require_tld=False, validate=validate.Length(max=500))
+    events = fields.List(choice(*EVENTS), required=True, validate=validate.Length(1, len(EVENTS)))
+    status = choice("ACTIVE", "DISABLED")
+
+
+class WebhookRow(Row):
+    """Where an agency wants to be told of events."""
+
+    url = fields.String(required=True)
+    events = fields.List(fields.String(), required=True)
+    status = choice("ACTIVE", "DISABLED", required=True)
+
+
+class NewWebhook(WebhookRow):
+    """A webhook just made: the only time its signing secret is shown."""
+
+    secret = fields.String(required=True)
+
+
+class DeliveryRow(Schema):
+    """One event sent to one webhook, and what became of it."""
+
+    id = fields.UUID(required=True)
+    endpoint_id = fields.UUID(required=True)
+    event = fields.String(required=True)
+    payload = fields.Dict(required=True)
+    status = choice("PENDING", "DELIVERED", "FAILED", required=True)
+    tries = fields.Integer(required=True)
+    next_try_at = fields.AwareDateTime(required=True)
+    last_status = fields.Integer(required=True, allow_none=True)
+    last_error = fields.String(required=True, allow_none=True)
+    created_at = fields.AwareDateTime(required=True)
+    delivered_at = fields.AwareDateTime(required=True, allow_none=True)
