@@ -1,0 +1,298 @@
+"""What M-Pesa sends: stored byte for byte before anything else, then applied once, whatever order or number it comes in."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+import orjson
+import structlog
+from sqlalchemy import exists, select, text
+from sqlalchemy.orm import Session
+
+from haven.billing import service as billing
+from haven.db.session import Tenant, set_tenant, tenant_of
+from haven.errors import NotFound
+from haven.operations.jobs import submit
+from haven.payments.models import MpesaAttempt, MpesaInbox, Payment
+from haven.payments.mpesa.messages import MAX_BODY_BYTES, StkCallback, UnreadableCallback, parse_stk_callback
+from haven.payments.mpesa.receipts import is_odd_receipt
+from haven.payments.mpesa.results import Outcome, result_code
+from haven.payments.statuses import PAID, ReceiptTaken, complete, fail, lock_attempt, send_to_review
+from haven.payments.stk import token_hash
+
+log = structlog.get_logger(__name__)
+
+_TOKEN: Final = re.compile(r"[0-9a-f]{96}", re.ASCII)
+_SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+_MAX_HEADERS: Final = 40
+_MAX_HEADER: Final = 300
+_ACTOR: Final = "mpesa"
+
+# The token is the only key: whose attempt it is and whether there is one is one index lookup.
+_STORE: Final = text(
+    """
+    INSERT INTO mpesa_inbox (agency_id, id, attempt_id, kind, body, headers, address)
+    SELECT agency_id, uuidv7(), id, :kind, :body, CAST(:headers AS jsonb), :address
+      FROM mpesa_attempt WHERE agency_id = :agency_id AND token_hash = :token_hash
+    RETURNING id
+    """
+)
+
+
+def store(
+    session: Session,
+    *,
+    token: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    address: str | None,
+    kind: str = "STK",
+) -> uuid.UUID | None:
+    """Keep a callback as it came; its id in the inbox, or None where the token is none of ours (nothing is kept then).
+
+    Makes the session the agency's, which the token names. One statement; the caller commits before it answers M-Pesa.
+    """
+    if not _TOKEN.fullmatch(token):
+        return None
+    agency_id = uuid.UUID(hex=token[:32])
+    set_tenant(session, Tenant(agency_id, _ACTOR))
+    values = {
+        "agency_id": agency_id,
+        "token_hash": token_hash(token),
+        "kind": kind,
+        # One byte over what is read is enough to see that it was too long.
+        "body": body[: MAX_BODY_BYTES + 1],
+        "headers": orjson.dumps(_kept(headers)).decode(),
+        "address": address,
+    }
+    inbox_id: uuid.UUID | None = session.execute(_STORE, values).scalar_one_or_none()
+    return inbox_id
+
+
+def receive(
+    session: Session, *, token: str, body: bytes, headers: Mapping[str, str], address: str | None
+) -> uuid.UUID | None:
+    """``store`` an STK callback and have a job apply it; None where the token is none of ours."""
+    inbox_id = store(session, token=token, body=body, headers=headers, address=address)
+    if inbox_id is not None:
+        submit(session, "mpesa_apply", {"inbox_id": str(inbox_id)}, unique_key=str(inbox_id))
+    return inbox_id
+
+
+def apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime | None = None) -> str:
+    """Act on a stored callback, once; what came of it, in a sentence. One that was applied before changes nothing.
+
+    Raises:
+        NotFound: there is no such row in the inbox of this agency.
+    """
+    return _apply(session, inbox_id, now or dt.datetime.now(dt.UTC), is_replay=False)
+
+
+def replay(session: Session, inbox_id: uuid.UUID, now: dt.datetime | None = None) -> str:
+    """Act on a stored callback again, as if it had just come; safe, because what it says is done at most once.
+
+    Raises:
+        NotFound: there is no such row in the inbox of this agency.
+    """
+    return _apply(session, inbox_id, now or dt.datetime.now(dt.UTC), is_replay=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What becomes of the inbox row: ``APPLIED`` it changed something, ``IGNORED`` it was known, ``REJECTED`` it cannot be used."""
+
+    state: str
+    outcome: str
+
+
+def _apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime, *, is_replay: bool) -> str:
+    inbox, lease_id = _lock_inbox(session, inbox_id)
+    if inbox.state != "RECEIVED" and not is_replay:
+        return inbox.outcome or "Already applied."
+    verdict = _judge(session, inbox, lease_id, now)
+    inbox.state = verdict.state
+    inbox.outcome = verdict.outcome
+    inbox.applied_at = now
+    inbox.tries += 1
+    session.flush()
+    return verdict.outcome
+
+
+def _lock_inbox(session: Session, inbox_id: uuid.UUID) -> tuple[MpesaInbox, uuid.UUID | None]:
+    """The inbox row, locked, and the lease that its attempt's payment is for."""
+    row = session.execute(
+        select(MpesaInbox, Payment.lease_id)
+        .outerjoin(
+            MpesaAttempt,
+            (MpesaAttempt.agency_id == MpesaInbox.agency_id) & (MpesaAttempt.id == MpesaInbox.attempt_id),
+        )
+        .outerjoin(Payment, (Payment.agency_id == MpesaAttempt.agency_id) & (Payment.id == MpesaAttempt.payment_id))
+        .where(MpesaInbox.agency_id == tenant_of(session).agency_id, MpesaInbox.id == inbox_id)
+        .with_for_update(of=MpesaInbox, key_share=True)
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"There is nothing {inbox_id} in the M-Pesa inbox.")
+    inbox, lease_id = row
+    return inbox, lease_id
+
+
+def _judge(session: Session, inbox: MpesaInbox, lease_id: uuid.UUID | None, now: dt.datetime) -> _Verdict:
+    if inbox.kind != "STK" or inbox.attempt_id is None or lease_id is None:
+        return _Verdict("REJECTED", "It names no payment request.")
+    try:
+        callback = parse_stk_callback(inbox.body)
+    except UnreadableCallback as error:
+        log.error("callback_unreadable", inbox=str(inbox.id), why=str(error))
+        return _Verdict("REJECTED", f"It cannot be read: {error}.")
+    says_paid = result_code(callback.result_code).outcome is Outcome.PAID
+    lease = billing.lock_lease(session, lease_id, now) if says_paid else None
+    attempt, payment = lock_attempt(session, inbox.attempt_id)
+    if not _belongs(session, attempt, callback):
+        log.error("callback_for_another_request", inbox=str(inbox.id), attempt=str(attempt.id))
+        return _Verdict("REJECTED", "Its CheckoutRequestID is not the one of this payment request.")
+    attempt.checkout_request_id = callback.checkout_request_id
+    attempt.merchant_request_id = attempt.merchant_request_id or callback.merchant_request_id or None
+    if lease is not None:
+        return _paid(session, lease, attempt, payment, callback, now)
+    return _not_paid(session, attempt, payment, callback, now)
+
+
+def _belongs(session: Session, attempt: MpesaAttempt, callback: StkCallback) -> bool:
+    """Whether the callback speaks of this attempt. One that came before our own answer tells us the id."""
+    if attempt.checkout_request_id is not None:
+        return attempt.checkout_request_id == callback.checkout_request_id
+    taken = exists().where(
+        MpesaAttempt.agency_id == attempt.agency_id,
+        MpesaAttempt.checkout_request_id == callback.checkout_request_id,
+    )
+    return not session.execute(select(taken)).scalar_one()
+
+
+def _paid(
+    session: Session,
+    lease: billing.LockedLease,
+    attempt: MpesaAttempt,
+    payment: Payment,
+    callback: StkCallback,
+    now: dt.datetime,
+) -> _Verdict:
+    if payment.status in PAID:
+        return _paid_again(session, payment, callback)
+    if callback.amount != payment.amount:
+        why = f"M-Pesa says that {_shown(callback.amount)} was paid, but {payment.amount} was asked for."
+        return _review(session, attempt, payment, callback, "AMOUNT_DIFFERS", why, now)
+    was = payment.status
+    _settle(attempt, "PAID", callback.result_code, now)
+    try:
+        complete(session, lease, payment, paid_at=_paid_at(callback, now), receipt=callback.receipt)
+    except ReceiptTaken:
+        why = f"The receipt {callback.receipt} is already on another payment."
+        return _review(session, attempt, payment, callback, "RECEIPT_TAKEN", why, now)
+    _warn_of_oddities(payment.id, was, callback)
+    if was in ("FAILED", "CANCELLED"):
+        return _Verdict("APPLIED", f"Paid after it was {was}.")
+    return _Verdict("APPLIED", "Paid.")
+
+
+def _paid_again(session: Session, payment: Payment, callback: StkCallback) -> _Verdict:
+    """A callback of success for a payment that is completed, or was and is reversed."""
+    if payment.reference == callback.receipt:
+        return _Verdict("IGNORED", "A duplicate: it is already paid with this receipt.")
+    if payment.reference is not None:
+        log.error("second_receipt_for_one_request", payment=str(payment.id))
+        return _Verdict(
+            "REJECTED", f"It is already paid with the receipt {payment.reference}; {callback.receipt} needs a look."
+        )
+    if callback.amount != payment.amount:
+        log.error("amount_differs_after_payment", payment=str(payment.id))
+        return _Verdict("REJECTED", f"It is already paid, but this says {_shown(callback.amount)}: it needs a look.")
+    if _is_taken(session, payment, callback.receipt):
+        log.error("receipt_taken", payment=str(payment.id))
+        return _Verdict("REJECTED", f"The receipt {callback.receipt} is already on another payment: it needs a look.")
+    payment.reference = callback.receipt
+    return _Verdict("APPLIED", "Already paid by a status query; now its receipt is known.")
+
+
+def _not_paid(
+    session: Session, attempt: MpesaAttempt, payment: Payment, callback: StkCallback, now: dt.datetime
+) -> _Verdict:
+    known = result_code(callback.result_code)
+    if payment.status in PAID:
+        log.warning("failure_after_payment", payment=str(payment.id), code=callback.result_code)
+        return _Verdict("IGNORED", f"It says {callback.result_code} of a payment that is {payment.status}: paid stays paid.")
+    if not known.is_final:
+        log.error("callback_not_final", attempt=str(attempt.id), code=callback.result_code)
+        return _Verdict("APPLIED", f"The code {callback.result_code} settles nothing; M-Pesa will be asked.")
+    if attempt.state in ("FAILED", "REJECTED"):
+        return _Verdict("IGNORED", "A duplicate: it has already failed.")
+    if attempt.state == "NEEDS_REVIEW" and attempt.result_code == "0":
+        return _Verdict("IGNORED", f"It says {callback.result_code}, but another said paid: a person is to look.")
+    if known.is_alarm:
+        log.error("mpesa_setup_at_fault", code=callback.result_code, meaning=known.meaning)
+    _settle(attempt, "FAILED", callback.result_code, now)
+    is_cancelled = known.outcome is Outcome.CANCELLED
+    fail(session, payment, code=callback.result_code, words=known.words, is_cancelled=is_cancelled)
+    return _Verdict("APPLIED", f"{payment.status}: {known.meaning}")
+
+
+def _review(
+    session: Session,
+    attempt: MpesaAttempt,
+    payment: Payment,
+    callback: StkCallback,
+    code: str,
+    why: str,
+    now: dt.datetime,
+) -> _Verdict:
+    log.error("payment_needs_review", payment=str(payment.id), code=code)
+    _settle(attempt, "NEEDS_REVIEW", callback.result_code, now)
+    send_to_review(session, payment, code=code, why=why)
+    return _Verdict("APPLIED", f"Needs review: {why}")
+
+
+def _settle(attempt: MpesaAttempt, state: str, code: str, now: dt.datetime) -> None:
+    attempt.state = state
+    attempt.result_code = code
+    attempt.settled_at = now
+    attempt.next_query_at = None
+
+
+def _is_taken(session: Session, payment: Payment, receipt: str | None) -> bool:
+    taken = exists().where(
+        Payment.agency_id == payment.agency_id,
+        Payment.method == "MPESA",
+        Payment.reference == receipt,
+        Payment.id != payment.id,
+    )
+    return receipt is not None and bool(session.execute(select(taken)).scalar_one())
+
+
+def _paid_at(callback: StkCallback, now: dt.datetime) -> dt.datetime:
+    """When the money moved; now where the callback does not say, or says a time to come."""
+    return now if callback.paid_at is None else min(callback.paid_at, now)
+
+
+def _warn_of_oddities(payment_id: uuid.UUID, was: str, callback: StkCallback) -> None:
+    if was in ("FAILED", "CANCELLED"):
+        log.warning("paid_after_failure", payment=str(payment_id), was=was)
+    if callback.receipt is None:
+        log.warning("paid_without_receipt", payment=str(payment_id))
+    elif is_odd_receipt(callback.receipt, callback.paid_at):
+        log.warning("odd_receipt", payment=str(payment_id))
+
+
+def _shown(amount: Decimal | None) -> str:
+    return "no amount" if amount is None else str(amount)
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that are stored: no secrets, and no more than is sensible."""
+    kept = [(name, value) for name, value in headers.items() if name.lower() not in _SECRET_HEADERS]
+    return {name[:_MAX_HEADER]: value[:_MAX_HEADER] for name, value in kept[:_MAX_HEADERS]}

@@ -1,0 +1,218 @@
+"""Payments that a person records or undoes: cash, bank, card, cheque, and M-Pesa by its receipt."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import uuid
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from haven.billing import service as billing
+from haven.billing.models import Invoice
+from haven.db.rows import locked
+from haven.db.session import tenant_of
+from haven.errors import Conflict, Invalid, NotFound, VersionMismatch
+from haven.payments.models import Payment, UnmatchedReceipt
+from haven.payments.statuses import WAITING, note_evidence, settle
+
+METHODS: Final = ("MPESA", "CASH", "BANK", "CARD", "CHEQUE")
+_RECEIPT: Final = re.compile(r"[A-Z0-9]{6,20}", re.ASCII)
+_CLOCK_SKEW: Final = dt.timedelta(minutes=5)
+_CHANGEABLE: Final = frozenset({"reference", "invoice_id"})
+_UNDECIDED: Final = (*WAITING, "NEEDS_REVIEW")
+
+
+def create(session: Session, body: Mapping[str, Any], now: dt.datetime | None = None) -> uuid.UUID:
+    """Record money that has been received: the payment is COMPLETED at once, pays invoices and is posted.
+
+    Args:
+        body: ``amount`` and ``method``, ``lease_id`` or ``invoice_id`` or both; if wanted ``paid_at`` (now), ``reference``
+            (for MPESA the receipt, which must be there) and ``phone`` (E.164). The named invoice is paid first, then
+            the lease's oldest; what is left over is credit.
+
+    Raises:
+        Invalid: a value breaks a rule.
+        Conflict: the invoice is a draft or void, or the receipt waits among the unmatched ones.
+        IntegrityError: the M-Pesa receipt is on another payment (``payment_receipt_key``; a 409 to the caller).
+    """
+    now = now or dt.datetime.now(dt.UTC)
+    method, amount = body["method"], body["amount"]
+    if method not in METHODS:
+        raise Invalid.field("method", f"must be one of {', '.join(METHODS)}")
+    check_amount(amount)
+    paid_at = _paid_at(body.get("paid_at"), now)
+    reference = _reference(session, method, body.get("reference"))
+    lease_id = lease_of(session, body.get("lease_id"), body.get("invoice_id"))
+    lease = _lock_named_lease(session, lease_id, now)
+    payment = Payment(
+        agency_id=tenant_of(session).agency_id,
+        lease_id=lease.id,
+        tenant_id=lease.tenant_id,
+        invoice_id=body.get("invoice_id"),
+        amount=amount,
+        currency=lease.currency,
+        method=method,
+        status="COMPLETED",
+        paid_at=paid_at,
+        reference=reference,
+        phone=body.get("phone"),
+        receipt_number=billing.take(session, "RECEIPT"),
+    )
+    session.add(payment)
+    session.flush()
+    if method == "MPESA":
+        note_evidence(session, payment.id, "MANUAL", receipt=reference, recorded_by=tenant_of(session).actor)
+    settle(session, lease, payment)
+    return payment.id
+
+
+def update(session: Session, payment_id: uuid.UUID, changes: Mapping[str, Any], version: int | None) -> None:
+    """Change the given fields of a payment that is not decided yet: ``invoice_id``, and ``reference`` if not M-Pesa's.
+
+    Raises:
+        NotFound, VersionMismatch: see ``haven.db.rows.locked``.
+        Conflict: the payment is decided: what is recorded of money does not change; reverse it.
+        Invalid: the field cannot be changed, or the invoice is of another lease.
+    """
+    payment = locked(session, Payment, payment_id, version)
+    unknown = sorted(changes.keys() - _CHANGEABLE)
+    if unknown:
+        raise Invalid.field(unknown[0], "cannot be changed")
+    if payment.status not in _UNDECIDED:
+        raise Conflict(f"The payment is {payment.status}: what is recorded of money does not change.")
+    if "reference" in changes:
+        if payment.method == "MPESA":
+            raise Conflict("The reference of an M-Pesa payment is its receipt: only M-Pesa gives it.")
+        payment.reference = changes["reference"]
+    if "invoice_id" in changes:
+        if changes["invoice_id"] is not None:
+            lease_of(session, payment.lease_id, changes["invoice_id"])
+        payment.invoice_id = changes["invoice_id"]
+    session.flush()
+
+
+def reverse(
+    session: Session,
+    payment_id: uuid.UUID,
+    reason: str,
+    version: int | None = None,
+    now: dt.datetime | None = None,
+) -> None:
+    """Undo a completed payment: what it paid is owed again, and the ledger has its opposite.
+
+    Raises:
+        NotFound: there is none in this agency.
+        VersionMismatch: it has another version.
+        Conflict: it is not completed, or reversed already.
+        Invalid: no reason is given.
+    """
+    now = now or dt.datetime.now(dt.UTC)
+    if not reason.strip():
+        raise Invalid.field("reason", "must say why")
+    lease = billing.lock_lease(session, _lease_of_payment(session, payment_id), now)
+    payment = _lock_payment(session, payment_id, version)
+    if payment.status == "REVERSED":
+        raise Conflict("The payment is already reversed.")
+    if payment.status != "COMPLETED":
+        raise Conflict(f"The payment is {payment.status}: only a completed one can be reversed.")
+    payment.status = "REVERSED"
+    payment.reversed_at = now
+    payment.reversal_reason = reason.strip()
+    session.flush()
+    billing.release_payment(session, lease, payment_id)
+    billing.mirror_payment(session, payment_id, now, f"Payment reversed: {reason.strip()}")
+    session.expire(payment)
+
+
+def check_amount(amount: Decimal) -> None:
+    """Refuse what is no sum of money to be paid."""
+    if not amount.is_finite() or amount <= 0:
+        raise Invalid.field("amount", "must be above 0.00")
+    if amount != round(amount, 2):
+        raise Invalid.field("amount", "must have at most two decimals")
+
+
+def lease_of(session: Session, lease_id: uuid.UUID | None, invoice_id: uuid.UUID | None) -> uuid.UUID:
+    """The lease that a payment is for, named by its id or by an issued invoice of it.
+
+    Raises:
+        Invalid: neither is named, there is no such invoice, or it is of another lease.
+        Conflict: the invoice is a draft or void.
+    """
+    if invoice_id is None:
+        if lease_id is None:
+            raise Invalid.field("lease_id", "name a lease or an invoice")
+        return lease_id
+    found = session.execute(
+        select(Invoice.lease_id, Invoice.status).where(
+            Invoice.agency_id == tenant_of(session).agency_id, Invoice.id == invoice_id
+        )
+    ).one_or_none()
+    if found is None:
+        raise Invalid.field("invoice_id", "there is no invoice with this id")
+    if lease_id is not None and found.lease_id != lease_id:
+        raise Invalid.field("invoice_id", "is of another lease")
+    if found.status in ("DRAFT", "VOID"):
+        raise Conflict("The invoice is a draft or void: it cannot be paid.")
+    paid_lease_id: uuid.UUID = found.lease_id
+    return paid_lease_id
+
+
+def _paid_at(given: dt.datetime | None, now: dt.datetime) -> dt.datetime:
+    if given is None:
+        return now
+    if given.tzinfo is None:
+        raise Invalid.field("paid_at", "must have a time zone")
+    if given > now + _CLOCK_SKEW:
+        raise Invalid.field("paid_at", "must not be in the future")
+    return min(given, now)
+
+
+def _reference(session: Session, method: str, given: str | None) -> str | None:
+    """The reference; for M-Pesa its receipt, in upper case."""
+    if method != "MPESA":
+        return given
+    receipt = (given or "").strip().upper()
+    if not _RECEIPT.fullmatch(receipt):
+        raise Invalid.field("reference", "must be the M-Pesa receipt, such as SGL4A1B2C3")
+    waiting = exists().where(
+        UnmatchedReceipt.agency_id == tenant_of(session).agency_id, UnmatchedReceipt.receipt == receipt
+    )
+    if session.execute(select(waiting)).scalar_one():
+        raise Conflict("This M-Pesa receipt is among the unmatched ones: match it there.")
+    return receipt
+
+
+def _lock_named_lease(session: Session, lease_id: uuid.UUID, now: dt.datetime) -> billing.LockedLease:
+    try:
+        return billing.lock_lease(session, lease_id, now)
+    except NotFound:
+        raise Invalid.field("lease_id", "there is no lease with this id") from None
+
+
+def _lease_of_payment(session: Session, payment_id: uuid.UUID) -> uuid.UUID:
+    lease_id = session.execute(
+        select(Payment.lease_id).where(
+            Payment.agency_id == tenant_of(session).agency_id, Payment.id == payment_id
+        )
+    ).scalar_one_or_none()
+    if lease_id is None:
+        raise NotFound(f"There is no payment {payment_id}.")
+    return lease_id
+
+
+def _lock_payment(session: Session, payment_id: uuid.UUID, version: int | None) -> Payment:
+    payment = session.execute(
+        select(Payment)
+        .where(Payment.agency_id == tenant_of(session).agency_id, Payment.id == payment_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).scalar_one()
+    if version is not None and payment.version != version:
+        raise VersionMismatch(f"The payment is at version {payment.version}, not {version}: read it again.")
+    return payment

@@ -1,0 +1,94 @@
+"""Bodies and answers of payments."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+from haven.api.fields import Body, Line, Money, Phone, Row, choice
+
+METHOD = ("MPESA", "CASH", "BANK", "CARD", "CHEQUE")
+PAYMENT_STATUS = ("PENDING", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED", "REVERSED", "NEEDS_REVIEW")
+
+
+class AllocationRow(Schema):
+    """Which invoice the payment pays, and how much of it."""
+
+    invoice_id = fields.UUID(required=True)
+    amount = Money(required=True)
+
+
+class PaymentBody(Body):
+    """Money received by hand: cash, bank, card, cheque, or an M-Pesa receipt that somebody shows."""
+
+    lease_id = fields.UUID(metadata={"description": "May be left out where invoice_id is given."})
+    invoice_id = fields.UUID(allow_none=True, metadata={"description": "Pay this one first; else the oldest open."})
+    amount = Money(sign="positive", required=True)
+    method = choice(*METHOD, required=True)
+    paid_at = fields.AwareDateTime(metadata={"description": "Now where it is left out; not in the future."})
+    reference = Line(longest=64, allow_none=True, metadata={"description": "Receipt, slip or cheque number."})
+    phone = Phone(allow_none=True)
+
+
+class PaymentPatch(Body):
+    """What may change of a payment: how it can be found. Money is corrected by reversing it."""
+
+    reference = Line(longest=64, allow_none=True)
+    phone = Phone(allow_none=True)
+
+
+class PaymentRow(Row):
+    """Money received, or asked for, for one lease."""
+
+    lease_id = fields.UUID(required=True)
+    tenant_id = fields.UUID(required=True)
+    invoice_id = fields.UUID(required=True, allow_none=True)
+    amount = Money(required=True)
+    currency = fields.String(required=True)
+    method = choice(*METHOD, required=True)
+    status = choice(*PAYMENT_STATUS, required=True)
+    paid_at = fields.AwareDateTime(required=True, allow_none=True)
+    reference = fields.String(required=True, allow_none=True)
+    phone = fields.String(required=True, allow_none=True)
+    failure_code = fields.String(required=True, allow_none=True)
+    failure_reason = fields.String(required=True, allow_none=True)
+    receipt_number = fields.String(required=True, allow_none=True, metadata={"example": "RCT-000042"})
+    allocations = fields.List(fields.Nested(AllocationRow), required=True)
+    unallocated = Money(required=True)
+    reversed_at = fields.AwareDateTime(required=True, allow_none=True)
+    reversal_reason = fields.String(required=True, allow_none=True)
+
+
+class StkPushBody(Body):
+    """Ask a tenant's phone for rent."""
+
+    invoice_id = fields.UUID()
+    lease_id = fields.UUID()
+    phone = Phone(required=True)
+    amount = Money(sign="positive", required=True, metadata={"description": "Whole shillings, at most 250000."})
+
+
+class ReverseBody(Body):
+    """Why a payment is reversed."""
+
+    reason = Line(longest=500, required=True)
+
+
+class StatusRow(Schema):
+    """Where a payment stands."""
+
+    id = fields.UUID(required=True)
+    status = choice(*PAYMENT_STATUS, required=True)
+    is_final = fields.Boolean(required=True)
+    failure_code = fields.String(required=True, allow_none=True)
+    failure_reason = fields.String(required=True, allow_none=True)
+    reference = fields.String(required=True, allow_none=True)
+    updated_at = fields.AwareDateTime(required=True)
+
+
+
+
+class Replayed(Schema):
+    """What came of applying a callback again."""
+
+    id = fields.UUID(required=True)
+    outcome = fields.String(required=True)

@@ -1,0 +1,164 @@
+"""How a payment's status changes, and what follows from it.
+
+PENDING and PROCESSING wait for the provider. COMPLETED is money received; nothing but an explicit reversal leaves it (a
+trigger of the database holds to that too). FAILED and CANCELLED can still become COMPLETED when evidence of the
+money comes late. NEEDS_REVIEW waits for a person.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any, Final
+
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from haven.billing import service as billing
+from haven.db.session import tenant_of
+from haven.errors import NotFound
+from haven.operations.webhooks import emit
+from haven.payments.models import MpesaAttempt, MpesaEvidence, Payment
+
+WAITING: Final = ("PENDING", "PROCESSING")
+"""Statuses of a payment that has not been decided."""
+PAID: Final = ("COMPLETED", "REVERSED")
+"""Statuses of a payment whose money has come, and perhaps gone back by a reversal."""
+OPEN_ATTEMPT: Final = ("SENDING", "ACCEPTED", "UNKNOWN")
+"""States of an attempt whose outcome is not known yet."""
+_RECEIPT_KEY: Final = "payment_receipt_key"
+
+
+class ReceiptTaken(Exception):
+    """The M-Pesa receipt is on another payment."""
+
+
+def lock_attempt(session: Session, attempt_id: uuid.UUID) -> tuple[MpesaAttempt, Payment]:
+    """The attempt and its payment, both locked, the payment first.
+
+    Raises:
+        NotFound: there is none in this agency.
+    """
+    row = session.execute(
+        select(MpesaAttempt, Payment)
+        .join(Payment, (Payment.agency_id == MpesaAttempt.agency_id) & (Payment.id == MpesaAttempt.payment_id))
+        .where(MpesaAttempt.agency_id == tenant_of(session).agency_id, MpesaAttempt.id == attempt_id)
+        .with_for_update(of=[Payment, MpesaAttempt], key_share=True)
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no payment request {attempt_id}.")
+    attempt, payment = row
+    return attempt, payment
+
+
+def complete(
+    session: Session,
+    lease: billing.LockedLease,
+    payment: Payment,
+    *,
+    paid_at: dt.datetime,
+    receipt: str | None,
+) -> None:
+    """The money of a locked payment has come: it is COMPLETED, has a receipt number, pays invoices and is posted.
+
+    Args:
+        lease: the payment's, locked before the payment was.
+        receipt: M-Pesa's; None where it is not known.
+
+    Raises:
+        ReceiptTaken: the receipt is on another payment. Nothing has changed.
+    """
+    try:
+        # The savepoint also gives the receipt number back, so that the numbers stay gapless.
+        with session.begin_nested():
+            payment.receipt_number = billing.take(session, "RECEIPT")
+            payment.status = "COMPLETED"
+            payment.paid_at = paid_at
+            payment.reference = receipt
+            payment.failure_code = payment.failure_reason = None
+            session.flush()
+    except IntegrityError as error:
+        if getattr(getattr(error.orig, "diag", None), "constraint_name", None) != _RECEIPT_KEY:
+            raise
+        raise ReceiptTaken from error
+    settle(session, lease, payment)
+
+
+def settle(session: Session, lease: billing.LockedLease, payment: Payment) -> None:
+    """Let a payment that has just been completed pay invoices, post it, and tell the webhooks."""
+    assert payment.paid_at is not None
+    assert payment.receipt_number is not None
+    shares = billing.allocate_payment(session, lease, payment.id, payment.invoice_id)
+    allocated = sum((share.amount for share in shares), payment.amount * 0)
+    name = f"{payment.method} payment {billing.receipt_number(payment.receipt_number)}"
+    posting = billing.payment_posting(
+        payment.id, lease.id, name, payment.paid_at, payment.method, payment.amount, allocated
+    )
+    billing.post(session, [posting])
+    emit(session, "payment.completed", event(payment))
+    # Allocation has changed the row behind the session's back.
+    session.expire(payment)
+
+
+def fail(session: Session, payment: Payment, *, code: str, words: str, is_cancelled: bool = False) -> None:
+    """The money of a locked payment will not come.
+
+    Args:
+        words: a sentence for the person who was to pay.
+    """
+    payment.status = "CANCELLED" if is_cancelled else "FAILED"
+    payment.failure_code = code
+    payment.failure_reason = words
+    session.flush()
+    emit(session, "payment.failed", event(payment))
+
+
+def send_to_review(session: Session, payment: Payment, *, code: str, why: str) -> None:
+    """A person must decide about a locked payment that is not completed; ``why`` is for staff."""
+    payment.status = "NEEDS_REVIEW"
+    payment.failure_code = code
+    payment.failure_reason = why
+    session.flush()
+
+
+def note_evidence(
+    session: Session,
+    payment_id: uuid.UUID,
+    kind: str,
+    *,
+    attempt_id: uuid.UUID | None = None,
+    code: str | None = None,
+    **detail: Any,
+) -> None:
+    """Keep what speaks of a payment: ``kind`` is PUSH, QUERY or MANUAL."""
+    session.execute(
+        insert(MpesaEvidence).values(
+            agency_id=tenant_of(session).agency_id,
+            payment_id=payment_id,
+            attempt_id=attempt_id,
+            kind=kind,
+            result_code=code,
+            detail=detail,
+        )
+    )
+
+
+def event(payment: Payment) -> dict[str, Any]:
+    """What the webhooks ``payment.completed`` and ``payment.failed`` say."""
+    number = payment.receipt_number
+    return {
+        "payment_id": str(payment.id),
+        "lease_id": str(payment.lease_id),
+        "tenant_id": str(payment.tenant_id),
+        "amount": str(payment.amount),
+        "currency": payment.currency,
+        "method": payment.method,
+        "status": payment.status,
+        "reference": payment.reference,
+        "receipt_number": None if number is None else billing.receipt_number(number),
+        "paid_at": None if payment.paid_at is None else payment.paid_at.isoformat(),
+        "failure_code": payment.failure_code,
+        "failure_reason": payment.failure_reason,
+    }
