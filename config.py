@@ -128,6 +128,10 @@ class Settings:
     max_job_attempts: int = _setting(3, "Attempts of a job", low=1, high=100)
     worker_processes: int = _setting(2, "RQ worker processes of one `worker`", low=1, high=64)
 
+    webhook_private_addresses: bool = _setting(
+        False, "Webhooks may reach private and loopback addresses; only for development"
+    )
+
     # Caching, monitoring (read by the extensions that come with them)
     cache_ttl_default: int = _setting(3600, "Life of a cached value", unit="s", low=1, high=604_800)
     dashboard_cache_ttl: int = _setting(

@@ -10,7 +10,7 @@ from flask_sqlalchemy import SQLAlchemy
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config import Settings, load_settings
-from extensions.loader import load_extensions
+from extensions.loader import load_extensions, run_after_fork
 from haven import __version__
 from haven.api import guard, health
 from haven.api.docs import describe, docs_blueprint
@@ -64,6 +64,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     _register_blueprints(app)
     register_problem_handlers(app)
     app.after_request(_secure)
+    app.extensions["after_fork"] = lambda: run_after_fork(app)
     return app
 
 

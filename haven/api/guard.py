@@ -118,6 +118,7 @@ def is_exempt() -> bool:
 def current_session() -> Session:
     """The request's database session."""
     session: Session = current_app.extensions["sqlalchemy"].session()
+    session.info.setdefault("wake", runtime().wake)
     return session
 
 

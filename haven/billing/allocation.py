@@ -49,65 +49,73 @@ _STATUS: Final = (
 )
 
 
-def _allocation(money: str, invoice_order: str) -> TextClause:
-    return text(
-        f"""
-        WITH money AS (
-          SELECT id, lease_id, sum(unallocated) OVER w - unallocated AS begins, sum(unallocated) OVER w AS ends
-            FROM payment
-           WHERE agency_id = :agency_id AND unallocated > 0 AND {money}
-          WINDOW w AS (PARTITION BY lease_id ORDER BY paid_at, id)
-        ), owed AS (
-          SELECT id, lease_id, sum(balance) OVER w - balance AS begins, sum(balance) OVER w AS ends
-            FROM invoice
-           WHERE agency_id = :agency_id AND lease_id IN (SELECT lease_id FROM money)
-             AND status IN ('OPEN', 'PARTIALLY_PAID', 'OVERDUE') AND balance > 0
-          WINDOW w AS (PARTITION BY lease_id ORDER BY {invoice_order})
-        ), share AS MATERIALIZED (
-          SELECT money.lease_id, money.id AS payment_id, owed.id AS invoice_id,
-                 least(money.ends, owed.ends) - greatest(money.begins, owed.begins) AS amount
-            FROM money JOIN owed USING (lease_id)
-           WHERE money.begins < owed.ends AND owed.begins < money.ends
-        ), allocated AS (
-          INSERT INTO allocation AS a (agency_id, id, payment_id, invoice_id, amount)
-          SELECT :agency_id, uuidv7(), payment_id, invoice_id, amount FROM share
-          ON CONFLICT (agency_id, payment_id, invoice_id) DO UPDATE SET amount = a.amount + excluded.amount
-        ), paid AS (
-          UPDATE invoice i
-             SET paid = i.paid + s.amount, status = {_STATUS.format(paid="(i.paid + s.amount)")},
-                 version = i.version + 1, updated_at = now()
-            FROM (SELECT invoice_id, sum(amount) AS amount FROM share GROUP BY invoice_id) s
-           WHERE i.agency_id = :agency_id AND i.id = s.invoice_id
-        ), spent AS (
-          UPDATE payment p
-             SET allocated = p.allocated + s.amount, version = p.version + 1, updated_at = now()
-            FROM (SELECT payment_id, sum(amount) AS amount FROM share GROUP BY payment_id) s
-           WHERE p.agency_id = :agency_id AND p.id = s.payment_id
-        )
-        SELECT lease_id, payment_id, invoice_id, amount FROM share
-        """
+_ALLOCATE: Final = """
+    WITH money AS (
+      SELECT id, lease_id, sum(unallocated) OVER w - unallocated AS begins, sum(unallocated) OVER w AS ends
+        FROM payment
+       WHERE agency_id = :agency_id AND unallocated > 0 AND {money}
+      WINDOW w AS (PARTITION BY lease_id ORDER BY paid_at, id)
+    ), owed AS (
+      SELECT id, lease_id, sum(balance) OVER w - balance AS begins, sum(balance) OVER w AS ends
+        FROM invoice
+       WHERE agency_id = :agency_id AND lease_id IN (SELECT lease_id FROM money)
+         AND status IN ('OPEN', 'PARTIALLY_PAID', 'OVERDUE') AND balance > 0
+      WINDOW w AS (PARTITION BY lease_id ORDER BY {order})
+    ), share AS MATERIALIZED (
+      SELECT money.lease_id, money.id AS payment_id, owed.id AS invoice_id,
+             least(money.ends, owed.ends) - greatest(money.begins, owed.begins) AS amount
+        FROM money JOIN owed USING (lease_id)
+       WHERE money.begins < owed.ends AND owed.begins < money.ends
+    ), allocated AS (
+      INSERT INTO allocation AS a (agency_id, id, payment_id, invoice_id, amount)
+      SELECT :agency_id, uuidv7(), payment_id, invoice_id, amount FROM share
+      ON CONFLICT (agency_id, payment_id, invoice_id) DO UPDATE SET amount = a.amount + excluded.amount
+    ), paid AS (
+      UPDATE invoice i
+         SET paid = i.paid + s.amount, status = {status},
+             version = i.version + 1, updated_at = now()
+        FROM (SELECT invoice_id, sum(amount) AS amount FROM share GROUP BY invoice_id) s
+       WHERE i.agency_id = :agency_id AND i.id = s.invoice_id
+    ), spent AS (
+      UPDATE payment p
+         SET allocated = p.allocated + s.amount, version = p.version + 1, updated_at = now()
+        FROM (SELECT payment_id, sum(amount) AS amount FROM share GROUP BY payment_id) s
+       WHERE p.agency_id = :agency_id AND p.id = s.payment_id
     )
-
-
-_ONE_PAYMENT: Final = _allocation("id = :payment_id", "id = :first_id DESC NULLS LAST, due_at, id")
-_ALL_CREDIT: Final = _allocation("lease_id = ANY (CAST(:lease_ids AS uuid[]))", "due_at, id")
+    SELECT lease_id, payment_id, invoice_id, amount FROM share
+"""
+_PAID_NOW: Final = _STATUS.format(paid="(i.paid + s.amount)")
+_ONE_PAYMENT: Final = text(
+    _ALLOCATE.format(
+        money="id = :payment_id", order="id = :first_id DESC NULLS LAST, due_at, id", status=_PAID_NOW
+    )
+)
+_ALL_CREDIT: Final = text(
+    _ALLOCATE.format(
+        money="lease_id = ANY (CAST(:lease_ids AS uuid[]))", order="due_at, id", status=_PAID_NOW
+    )
+)
 
 _RELEASE: Final = """
     WITH gone AS (
       DELETE FROM allocation WHERE agency_id = :agency_id AND {condition} RETURNING payment_id, invoice_id, amount
     ), unpaid AS (
       UPDATE invoice i
-         SET paid = i.paid - gone.amount, status = {status}, version = i.version + 1, updated_at = now()
-        FROM gone WHERE i.agency_id = :agency_id AND i.id = gone.invoice_id
+         SET paid = i.paid - g.amount, status = {status}, version = i.version + 1, updated_at = now()
+        FROM (SELECT invoice_id, sum(amount) AS amount FROM gone GROUP BY invoice_id) g
+       WHERE i.agency_id = :agency_id AND i.id = g.invoice_id
     ), returned AS (
       UPDATE payment p
-         SET allocated = p.allocated - gone.amount, version = p.version + 1, updated_at = now()
-        FROM gone WHERE p.agency_id = :agency_id AND p.id = gone.payment_id
+         SET allocated = p.allocated - g.amount, version = p.version + 1, updated_at = now()
+        FROM (SELECT payment_id, sum(amount) AS amount FROM gone GROUP BY payment_id) g
+       WHERE p.agency_id = :agency_id AND p.id = g.payment_id
     )
     SELECT CAST(:lease_id AS uuid), payment_id, invoice_id, amount FROM gone ORDER BY payment_id, invoice_id
 """
 _RELEASE_PAYMENT: Final = text(
-    _RELEASE.format(condition="payment_id = :payment_id", status=_STATUS.format(paid="(i.paid - gone.amount)"))
+    _RELEASE.format(
+        condition="payment_id = :payment_id", status=_STATUS.format(paid="(i.paid - g.amount)")
+    )
 )
 _RELEASE_INVOICE: Final = text(_RELEASE.format(condition="invoice_id = :invoice_id", status="'VOID'"))
 
@@ -128,7 +136,9 @@ def allocate_payment(
     return [Share(*row) for row in session.execute(_ONE_PAYMENT, values)]
 
 
-def apply_credit(session: Session, lease_ids: Sequence[uuid.UUID], today: dt.date, now: dt.datetime) -> list[Share]:
+def apply_credit(
+    session: Session, lease_ids: Sequence[uuid.UUID], today: dt.date, now: dt.datetime
+) -> list[Share]:
     """Let credit pay what is owed: the oldest payment first, the oldest invoice first; and post it.
 
     Args:
@@ -144,7 +154,13 @@ def apply_credit(session: Session, lease_ids: Sequence[uuid.UUID], today: dt.dat
         session,
         (
             ledger.credit_posting(
-                "CREDIT_APPLIED", now, "Credit pays an invoice", s.lease_id, s.payment_id, s.invoice_id, s.amount
+                "CREDIT_APPLIED",
+                now,
+                "Credit pays an invoice",
+                s.lease_id,
+                s.payment_id,
+                s.invoice_id,
+                s.amount,
             )
             for s in shares
         ),

@@ -128,9 +128,7 @@ def issue(
     invoice.status = status_of(invoice.total, ledger.NOUGHT, invoice.due_at, lease.today)
     session.flush()
     if invoice.total > 0:
-        ledger.post(
-            session, [ledger.invoice_posting(invoice.id, lease.id, _name(invoice), now, lines)]
-        )
+        ledger.post(session, [ledger.invoice_posting(invoice.id, lease.id, _name(invoice), now, lines)])
         apply_credit(session, [lease.id], lease.today, now)
     emit(session, "invoice.issued", issued_event(invoice))
     session.expire(invoice)
@@ -167,7 +165,13 @@ def void(
         session,
         (
             ledger.credit_posting(
-                "INVOICE_VOID", now, f"Paid for {name}, now credit", lease.id, s.payment_id, invoice_id, -s.amount
+                "INVOICE_VOID",
+                now,
+                f"Paid for {name}, now credit",
+                lease.id,
+                s.payment_id,
+                invoice_id,
+                -s.amount,
             )
             for s in shares
         ),
@@ -190,15 +194,19 @@ _MARK_OVERDUE: Final = text(
 )
 
 
-def mark_overdue(session: Session, today: dt.date | None = None) -> int:
-    """Mark every unpaid invoice that was due before ``today`` (the agency's date when not given); how many.
+def mark_overdue(session: Session, today: dt.date | None = None, now: dt.datetime | None = None) -> int:
+    """Mark every unpaid invoice that was due before ``today``; how many.
 
     Reads invoice(agency_id, status, due_at, id): only those that are late and not marked yet.
+
+    Args:
+        today: the agency's date at ``now`` when not given.
     """
     agency_id = tenant_of(session).agency_id
     if today is None:
+        moment = now or dt.datetime.now(dt.UTC)
         today = session.execute(
-            select(cast(func.timezone(Agency.timezone, func.now()), Date)).where(Agency.id == agency_id)
+            select(cast(func.timezone(Agency.timezone, moment), Date)).where(Agency.id == agency_id)
         ).scalar_one()
     return len(session.execute(_MARK_OVERDUE, {"agency_id": agency_id, "today": today}).all())
 
@@ -339,21 +347,17 @@ def _lock(
     invoice, unit_id, lease_status, today = row
     if version is not None and invoice.version != version:
         raise VersionMismatch(f"The invoice is at version {invoice.version}, not {version}: read it again.")
-    lease = LockedLease(
-        invoice.lease_id, invoice.tenant_id, unit_id, lease_status, invoice.currency, today
-    )
+    lease = LockedLease(invoice.lease_id, invoice.tenant_id, unit_id, lease_status, invoice.currency, today)
     return invoice, lease
 
 
 def _sums_by_kind(session: Session, invoice_id: uuid.UUID) -> dict[str, Decimal]:
     rows = session.execute(
         select(InvoiceLine.kind, func.sum(InvoiceLine.amount))
-        .where(
-            InvoiceLine.agency_id == tenant_of(session).agency_id, InvoiceLine.invoice_id == invoice_id
-        )
+        .where(InvoiceLine.agency_id == tenant_of(session).agency_id, InvoiceLine.invoice_id == invoice_id)
         .group_by(InvoiceLine.kind)
     )
-    return {kind: amount for kind, amount in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def _name(invoice: Invoice) -> str:

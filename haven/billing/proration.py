@@ -61,7 +61,7 @@ def stay(month: dt.date, start: dt.date, end: dt.date | None) -> Stay | None:
 
 
 def prorated(rent: Decimal, month: dt.date, days: int) -> Decimal:
-    """The rent of ``days`` days: monthly rent × days ÷ days in that month, half up to the cent.
+    """The rent of ``days`` days: monthly rent * days / days in that month, half up to the cent.
 
     Source: the letting trade's "actual days" method. A whole month costs exactly the rent.
     """

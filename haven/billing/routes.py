@@ -28,7 +28,11 @@ _line = func.jsonb_build_object(
     "kind", InvoiceLine.kind, "description", InvoiceLine.description, "amount", cast(InvoiceLine.amount, Text)
 )
 _lines = (
-    select(func.coalesce(func.jsonb_agg(aggregate_order_by(_line, InvoiceLine.position)), func.jsonb_build_array()))
+    select(
+        func.coalesce(
+            func.jsonb_agg(aggregate_order_by(_line, InvoiceLine.position)), func.jsonb_build_array()
+        )
+    )
     .where(InvoiceLine.agency_id == Invoice.agency_id, InvoiceLine.invoice_id == Invoice.id)
     .correlate(Invoice)
     .scalar_subquery()

@@ -95,7 +95,8 @@ def request_run(session: Session, period: str) -> uuid.UUID:
         Invalid: ``period`` is not a month.
     """
     month_of(period)
-    return submit(session, "rent_run", {"period": period}, unique_key=period)
+    job_id: uuid.UUID = submit(session, "rent_run", {"period": period}, unique_key=period)
+    return job_id
 
 
 def run_period(context: RunContext, period: str, now: dt.datetime | None = None) -> RunResult:

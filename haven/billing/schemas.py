@@ -26,9 +26,7 @@ class InvoiceBody(Body):
     period_start = fields.Date(required=True)
     period_end = fields.Date(required=True)
     due_at = fields.Date(metadata={"description": "The lease's billing day where it is left out."})
-    lines = fields.List(
-        fields.Nested(InvoiceLineBody), required=True, validate=validate.Length(1, MAX_LINES)
-    )
+    lines = fields.List(fields.Nested(InvoiceLineBody), required=True, validate=validate.Length(1, MAX_LINES))
 
 
 class InvoiceRow(Row):

@@ -6,42 +6,31 @@ import gc
 from random import Random
 from typing import Final
 
+from haven.billing.ledger import ACCOUNT_KINDS
 from haven.demo.binary import Ids
 from haven.demo.calendar import instant
 from haven.demo.figures import Figures
-from haven.demo.portfolio import AgencyPlan, Portfolio, hexed, shillings
+from haven.demo.plan import AgencyPlan, Row, hexed, shillings
+from haven.demo.portfolio import Portfolio
 from haven.demo.rows import FigureRows
 from haven.demo.tables import Block, text_block
 
-_OWN_ACCOUNTS: Final = {
-    "MPESA_CLEARING": "ASSET",
-    "BANK": "ASSET",
-    "CASH": "ASSET",
-    "DEPOSITS_HELD": "LIABILITY",
-    "SUSPENSE": "LIABILITY",
-    "RENT_INCOME": "INCOME",
-    "UTILITY_INCOME": "INCOME",
-    "LATE_FEE_INCOME": "INCOME",
-    "OTHER_INCOME": "INCOME",
-    "MANAGEMENT_FEE_INCOME": "INCOME",
-}
-
-TextRows = list[tuple[str | None, ...]]
+_OF_LEASES: Final = ("TENANT_RECEIVABLE", "TENANT_CREDIT")
+_OF_OWNERS: Final = "OWNER_PAYABLE"
 
 
 def agency_blocks(plan: AgencyPlan) -> list[Block]:
     """The rows of an agency, table by table in the order of their foreign keys."""
     portfolio = Portfolio(plan)
     own, account_rows = _accounts(plan, portfolio)
-    figures = Figures(plan, portfolio)
+    figures = Figures(plan, portfolio.leases)
     written = FigureRows(plan, figures, own)
-    counters = [
+    counters: list[Row] = [
         (plan.agency, "INVOICE", str(written.invoice_count)),
         (plan.agency, "RECEIPT", str(written.receipt_count)),
     ]
-    texts: dict[str, TextRows] = {
+    texts: dict[str, list[Row]] = {
         **portfolio.rows,
-        "lease": portfolio.lease_rows(),
         "counter": counters,
         "ledger_account": account_rows,
         "unmatched_receipt": _strays(plan, figures),
@@ -55,33 +44,38 @@ def agency_blocks_alone(plan: AgencyPlan) -> list[Block]:
     return agency_blocks(plan)
 
 
-def _accounts(plan: AgencyPlan, portfolio: Portfolio) -> tuple[dict[str, bytes], TextRows]:
+def _accounts(plan: AgencyPlan, portfolio: Portfolio) -> tuple[dict[str, bytes], list[Row]]:
     """The agency's ledger accounts: its own by code, and two for each lease, one for each owner."""
-    ids = Ids(Random(f"{plan.seed}/{plan.number}/accounts"))  # noqa: S311
+    ids = Ids(Random(f"{plan.seed}/{plan.number}/accounts"))
     at = plan.joined_at()
     own: dict[str, bytes] = {}
-    rows: TextRows = []
-    for code, kind in _OWN_ACCOUNTS.items():
+    rows: list[Row] = []
+    for code, kind in ACCOUNT_KINDS.items():
+        if code == _OF_OWNERS or code in _OF_LEASES:
+            continue
         own[code] = ids.at(at)
         rows.append((plan.agency, hexed(own[code]), code, kind, None, None))
-    for owner in portfolio.owners:
-        rows.append((plan.agency, hexed(ids.at(at)), "OWNER_PAYABLE", "LIABILITY", None, hexed(owner)))
+    kind = ACCOUNT_KINDS[_OF_OWNERS]
+    rows += [(plan.agency, hexed(ids.at(at)), _OF_OWNERS, kind, None, hexed(one)) for one in portfolio.owners]
     for lease in portfolio.leases:
         if lease.months:
             lease.receivable, lease.credit = ids.at(lease.created_at), ids.at(lease.created_at)
-            for code, kind, account in (
-                ("TENANT_RECEIVABLE", "ASSET", lease.receivable),
-                ("TENANT_CREDIT", "LIABILITY", lease.credit),
-            ):
-                rows.append((plan.agency, hexed(account), code, kind, hexed(lease.id), None))
+            for code, account in zip(_OF_LEASES, (lease.receivable, lease.credit), strict=True):
+                rows.append((plan.agency, hexed(account), code, ACCOUNT_KINDS[code], hexed(lease.id), None))
     return own, rows
 
 
-def _strays(plan: AgencyPlan, figures: Figures) -> TextRows:
-    ids = Ids(Random(f"{plan.seed}/{plan.number}/strays"))  # noqa: S311
+def _strays(plan: AgencyPlan, figures: Figures) -> list[Row]:
+    ids = Ids(Random(f"{plan.seed}/{plan.number}/strays"))
     return [
         (
-            *(plan.agency, hexed(ids.at(stray.at)), stray.receipt, shillings(stray.amount), instant(stray.at)),
+            *(
+                plan.agency,
+                hexed(ids.at(stray.at)),
+                stray.receipt,
+                shillings(stray.amount),
+                instant(stray.at),
+            ),
             *(stray.typed, stray.payer, instant(stray.at)),
         )
         for stray in figures.strays

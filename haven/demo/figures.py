@@ -12,9 +12,11 @@ from operator import attrgetter
 from random import Random
 from typing import Final
 
-from haven.demo.calendar import DAY_MS, HOUR_MS, Month, midnight
-from haven.demo.portfolio import AgencyPlan, Lease, Portfolio
+from haven.demo.calendar import DAY_MS, HOUR_MS, Month, date_of, midnight
+from haven.demo.plan import AgencyPlan
 from haven.demo.receipts import bank_reference, mpesa_receipt
+from haven.demo.tenancies import Lease
+from haven.payments.mpesa.results import Outcome, result_code
 
 MPESA_LIMIT: Final = 250_000_00
 """The most that M-Pesa carries at once; larger rents come by bank."""
@@ -23,12 +25,8 @@ _FAILED_SHARE: Final = 0.04
 _WATER_PRICE: Final = 130_00
 _PACES: Final = ("PROMPT", "LATE", "PARTS", "AHEAD", "BEHIND")
 _PACE_WEIGHTS: Final = (60, 18, 10, 5, 7)
-_FAILURES: Final = (
-    ("1032", "Request cancelled by user."),
-    ("1037", "No response from user."),
-    ("1", "The balance is insufficient for the transaction."),
-    ("2001", "The initiator information is invalid."),
-)
+_FAILURES: Final = ("1032", "1032", "1037", "1", "2001")
+"""Result codes of pushes that failed: cancelled (most), no answer, no money, wrong PIN."""
 
 Line = tuple[str, str, int]
 """Kind, description, cents."""
@@ -103,26 +101,26 @@ class Stray:
 
 
 class Figures:
-    """Plays the months of every lease of a portfolio; the result is in the lists, each in order of time."""
+    """Plays the months of every lease of an agency; the result is in the lists, each in order of time."""
 
-    def __init__(self, plan: AgencyPlan, portfolio: Portfolio) -> None:
+    def __init__(self, plan: AgencyPlan, leases: list[Lease]) -> None:
         self.invoices: list[Invoice] = []
         self.payments: list[Payment] = []
         self.allocations: list[Allocation] = []
         self.undoings: list[Undoing] = []
         self.strays: list[Stray] = []
         self._plan = plan
-        self._rng = Random(f"{plan.seed}/{plan.number}/figures")  # noqa: S311
+        self._rng = Random(f"{plan.seed}/{plan.number}/figures")
         self._open: list[Invoice] = []
         self._credits: list[Payment] = []
         self._settled: list[Lease] = []
         self._late_fee_due = 0
-        self._play(portfolio)
+        self._play(leases)
 
-    def _play(self, portfolio: Portfolio) -> None:
-        for number, lease in enumerate(portfolio.leases):
+    def _play(self, leases: list[Lease]) -> None:
+        for number, lease in enumerate(leases):
             self._play_lease(lease, number)
-        self._add_extras([lease for lease in portfolio.leases if lease.status == "ACTIVE"])
+        self._add_extras([lease for lease in leases if lease.status == "ACTIVE"])
         by_time = attrgetter("at")
         self.payments.sort(key=by_time)
         self._write_references()
@@ -149,7 +147,9 @@ class Figures:
         is_first = lease.is_new and month is lease.months[0]
         # Leases of one run follow each other; a lease that begins within the month is billed on its first day.
         at = midnight(first) + 10 * HOUR_MS if first > month.first else month.runs_at + number * 3
-        return self._issue(lease, at, first, (first, last), month.first, self._lines(lease, month, (first, last), is_first))
+        return self._issue(
+            lease, at, first, (first, last), month.first, self._lines(lease, month, (first, last), is_first)
+        )
 
     def _lines(self, lease: Lease, month: Month, days: tuple[int, int], is_first: bool) -> list[Line]:
         rent = lease.rent
@@ -157,19 +157,26 @@ class Figures:
         if occupied < month.days:
             # Half a cent goes up.
             rent = (2 * rent * occupied + month.days) // (2 * month.days)
-        lines = [("RENT", f"Rent, {month.label}", rent)]
+        lines = [("RENT", self._rent_words(month, days), rent)]
         if is_first:
             lines.append(("DEPOSIT", "Deposit", lease.deposit))
         if lease.unit.has_water_meter:
             used = self._rng.randrange(3, 13)
-            lines.append(("UTILITY", f"Water, {month.label}: {used} m³", used * _WATER_PRICE))
+            lines.append(("UTILITY", f"Water for {month.label}, {used} m³", used * _WATER_PRICE))
         elif lease.unit.bedrooms is None:
-            lines.append(("OTHER", f"Service charge, {month.label}", lease.rent // 10))
+            lines.append(("OTHER", f"Service charge for {month.label}", lease.rent // 10))
         if self._late_fee_due:
             lines.append(("LATE_FEE", "Late fee on the invoice before", self._late_fee_due))
         elif not is_first and self._rng.random() < 0.004:
             lines.append(("CREDIT", "Repairs paid by the tenant", -self._rng.randrange(4, 16) * 100_00))
         return lines
+
+    @staticmethod
+    def _rent_words(month: Month, days: tuple[int, int]) -> str:
+        part = (
+            "" if days == (month.first, month.last) else f", {date_of(days[0]).day} to {date_of(days[1]).day}"
+        )
+        return f"Rent for {month.label}{part}"
 
     def _issue(
         self, lease: Lease, at: int, due: int, days: tuple[int, int], run: int | None, lines: list[Line]
@@ -225,7 +232,9 @@ class Figures:
     def _moment(self, issued_at: int, days: int, month: Month) -> int:
         """Some time of that day, between seven and nine at night; at a month's end, in the days that are left."""
         left = (midnight(month.last + 1) - issued_at) // DAY_MS
-        return issued_at + min(days, left) * DAY_MS + days * 61_000 + self._rng.randrange(HOUR_MS, 14 * HOUR_MS)
+        return (
+            issued_at + min(days, left) * DAY_MS + days * 61_000 + self._rng.randrange(HOUR_MS, 14 * HOUR_MS)
+        )
 
     def _instalments(self, pace: str) -> list[tuple[int, int]]:
         """Days after the invoice, and cents, of what a tenant of that pace pays."""
@@ -295,12 +304,14 @@ class Figures:
         for number, lease in enumerate((chosen * 5)[:5]):
             # Leases with nothing open take part; where there are too few, no more than a story is lost.
             self._open, self._credits = [], []
-            (self._extra_open, self._extra_part_paid, self._extra_void, self._extra_draft, self._reversal)[number](
-                lease, now
-            )
+            (self._extra_open, self._extra_part_paid, self._extra_void, self._extra_draft, self._reversal)[
+                number
+            ](lease, now)
         for number, typed in enumerate(("RENT", "HSE 12 NOV")):
             at = now - (number + 1) * 31 * HOUR_MS
-            self.strays.append(Stray(at, (9_500_00, 17_000_00)[number], "", typed, "+2547*****" + str(318 + number)))
+            self.strays.append(
+                Stray(at, (9_500_00, 17_000_00)[number], "", typed, "+2547*****" + str(318 + number))
+            )
 
     def _charge(self, lease: Lease, at: int, what: str, cents: int) -> Invoice:
         day = self._plan.today
@@ -320,7 +331,9 @@ class Figures:
         self.undoings.append(Undoing(invoice, invoice.changed))
 
     def _extra_draft(self, lease: Lease, now: int) -> None:
-        self._charge(lease, now - 2 * HOUR_MS, "Unblocking of the kitchen drain", 1_800_00).forced_status = "DRAFT"
+        self._charge(
+            lease, now - 2 * HOUR_MS, "Unblocking of the kitchen drain", 1_800_00
+        ).forced_status = "DRAFT"
 
     def _reversal(self, lease: Lease, now: int) -> None:
         payment = self._receive(lease, now - 50 * HOUR_MS, 12_000_00)
@@ -347,6 +360,8 @@ class Figures:
         for number in range(count):
             payment = retried[number * len(retried) // count]
             at = payment.at - 180_000 - number % 60 * 1_000
-            failed = Payment(payment.lease, at, payment.amount, "MPESA", payment.invoice, "FAILED", changed=at + 40_000)
-            failed.failure = self._rng.choice(_FAILURES)
+            code = result_code(self._rng.choice(_FAILURES))
+            status = "CANCELLED" if code.outcome is Outcome.CANCELLED else "FAILED"
+            failed = Payment(payment.lease, at, payment.amount, "MPESA", payment.invoice, status)
+            failed.changed, failed.failure = at + 40_000, (code.code, code.words)
             self.payments.append(failed)

@@ -102,7 +102,9 @@ COMMUNITIES: Final = (
     ),
 )
 
-FIRM_WORDS: Final = "Kilele Umoja Baraka Savanna Jua Bahari Twiga Tausi Maziwa Pamoja Zawadi Fahari Neema Upendo".split()
+FIRM_WORDS: Final = (
+    "Kilele Umoja Baraka Savanna Jua Bahari Twiga Tausi Maziwa Pamoja Zawadi Fahari Neema Upendo".split()
+)
 FIRM_TRADES: Final = (
     "Chemists",
     "Hardware Ltd",

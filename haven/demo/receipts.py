@@ -21,11 +21,13 @@ _prefixes: dict[int, str] = {}
 
 
 def day_prefix(day: int) -> str:
-    """The first three characters of a receipt of that day: year (L is 2017), month (A–L), day (1–9, then A–V)."""
+    """The first three characters of a receipt of that day: year (L is 2017), month (A to L), day (1 to V)."""
     if day not in _prefixes:
         date = date_of(day)
         letter = (ord(_FIRST_LETTER) - ord("A") + date.year - _FIRST_YEAR) % 26
-        _prefixes[day] = string.ascii_uppercase[letter] + string.ascii_uppercase[date.month - 1] + _DAYS[date.day - 1]
+        _prefixes[day] = (
+            string.ascii_uppercase[letter] + string.ascii_uppercase[date.month - 1] + _DAYS[date.day - 1]
+        )
     return _prefixes[day]
 
 

@@ -6,26 +6,47 @@ as can be.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from random import Random
 from typing import Final
 
+from haven.billing.ledger import CLEARING_OF_METHOD, INCOME_OF_LINE
 from haven.demo import binary
 from haven.demo.binary import NULL, Amounts, Ids, Texts, integer
 from haven.demo.figures import Allocation, Figures, Invoice, Payment, Undoing
-from haven.demo.portfolio import AgencyPlan
+from haven.demo.plan import AgencyPlan
 from haven.demo.tables import COLUMNS, Block
 
-_CLEARING: Final = {"MPESA": "MPESA_CLEARING", "CASH": "CASH", "BANK": "BANK", "CARD": "BANK", "CHEQUE": "BANK"}
-_INCOME: Final = {
-    "RENT": "RENT_INCOME",
-    "DEPOSIT": "DEPOSITS_HELD",
-    "UTILITY": "UTILITY_INCOME",
-    "LATE_FEE": "LATE_FEE_INCOME",
-    "OTHER": "OTHER_INCOME",
-    "CREDIT": "OTHER_INCOME",
-}
+_LONG: Final = 20_000
+_WHY_REVERSED: Final = "Sent twice by the tenant"
 Side = tuple[bytes, int, int]
 """Account, debit, credit: one entry."""
+
+
+class Sheet:
+    """Collects the rows of one table: fields one after the other, the head of each row first."""
+
+    def __init__(self, table: str, agency: bytes) -> None:
+        self.head = binary.row(len(COLUMNS[table])) + agency
+        self.fields: list[bytes] = []
+        self._table = table
+        self._chunks = [binary.HEADER]
+        self._rows = 0
+
+    def fold(self) -> None:
+        """Join what was collected once it is long: a small working set stays in the processor's cache."""
+        if len(self.fields) > _LONG:
+            self._join()
+
+    def block(self) -> Block:
+        """All rows, ready to COPY."""
+        self._join()
+        return Block(self._table, self._rows, b"".join((*self._chunks, binary.TRAILER)))
+
+    def _join(self) -> None:
+        self._rows += len(self.fields) // len(COLUMNS[self._table])
+        self._chunks.append(b"".join(self.fields))
+        self.fields.clear()
 
 
 class FigureRows:
@@ -38,23 +59,18 @@ class FigureRows:
         self._plan = plan
         self._figures = figures
         self._accounts = accounts
-        self._ids = Ids(Random(f"{plan.seed}/{plan.number}/rows"))  # noqa: S311
+        self._ids = Ids(Random(f"{plan.seed}/{plan.number}/rows"))
         self._amounts = Amounts()
         self._texts = Texts()
-        self._line_head = self.head("invoice_line")
+        self._lines = self.sheet("invoice_line")
         self._write_invoices()
         self._write_payments()
         self._write_allocations()
         Journal(self, plan, figures)
 
-    def head(self, table: str) -> bytes:
-        """What each row of a table begins with: the number of its columns, and the agency."""
-        return binary.row(len(COLUMNS[table])) + self._plan.id
-
-    def add(self, table: str, fields: list[bytes]) -> None:
-        """Keep the rows of a table: their fields one after the other, the head of each row first."""
-        width = len(COLUMNS[table])
-        self.blocks.append(Block(table, len(fields) // width, b"".join((binary.HEADER, *fields, binary.TRAILER))))
+    def sheet(self, table: str) -> Sheet:
+        """An empty sheet of a table for the agency."""
+        return Sheet(table, self._plan.id)
 
     def _status(self, invoice: Invoice) -> str:
         if invoice.forced_status is not None:
@@ -66,9 +82,7 @@ class FigureRows:
         return "PARTIALLY_PAID" if invoice.paid else "OPEN"
 
     def _write_invoices(self) -> None:
-        head, amounts, texts = self.head("invoice"), self._amounts, self._texts
-        fields: list[bytes] = []
-        lines: list[bytes] = []
+        sheet, amounts, texts = self.sheet("invoice"), self._amounts, self._texts
         number = 0
         for invoice in self._figures.invoices:
             at = binary.instant(invoice.at)
@@ -76,8 +90,8 @@ class FigureRows:
             number += not is_draft
             invoice.number = number
             invoice.id = self._ids.at(invoice.at)
-            fields += (
-                head,
+            sheet.fields += (
+                sheet.head,
                 invoice.id,
                 invoice.lease.id,
                 invoice.lease.tenant_id,
@@ -93,17 +107,16 @@ class FigureRows:
                 at,
                 at if invoice.changed == invoice.at else binary.instant(invoice.changed),
             )
-            self._write_lines(invoice, lines)
+            sheet.fold()
+            self._write_lines(invoice)
         self.invoice_count = number
-        self.add("invoice", fields)
-        self.add("invoice_line", lines)
+        self.blocks += (sheet.block(), self._lines.block())
 
-    def _write_lines(self, invoice: Invoice, fields: list[bytes]) -> None:
-        head, texts, position = self._line_head, self._texts, 0
-        for kind, description, cents in invoice.lines:
-            position += 1
-            fields += (
-                head,
+    def _write_lines(self, invoice: Invoice) -> None:
+        sheet, texts = self._lines, self._texts
+        for position, (kind, description, cents) in enumerate(invoice.lines, 1):
+            sheet.fields += (
+                sheet.head,
                 self._ids.at(invoice.at),
                 invoice.id,
                 integer(4, position),
@@ -111,20 +124,20 @@ class FigureRows:
                 texts[description],
                 self._amounts[cents],
             )
+        sheet.fold()
 
     def _write_payments(self) -> None:
-        head, amounts, texts = self.head("payment"), self._amounts, self._texts
-        fields: list[bytes] = []
+        sheet, amounts, texts = self.sheet("payment"), self._amounts, self._texts
         receipt = 0
         for payment in self._figures.payments:
             at = binary.instant(payment.at)
             changed = at if payment.changed == payment.at else binary.instant(payment.changed)
-            is_failed, is_reversed = payment.status == "FAILED", payment.status == "REVERSED"
+            is_failed, is_reversed = payment.failure is not None, payment.status == "REVERSED"
             receipt += not is_failed
             payment.receipt = receipt
             payment.id = self._ids.at(payment.at)
-            fields += (
-                head,
+            sheet.fields += (
+                sheet.head,
                 payment.id,
                 payment.lease.id,
                 payment.lease.tenant_id,
@@ -140,26 +153,27 @@ class FigureRows:
                 amounts[payment.allocated],
                 NULL if is_failed else integer(4, receipt),
                 changed if is_reversed else NULL,
-                texts["Sent twice by the tenant"] if is_reversed else NULL,
+                texts[_WHY_REVERSED] if is_reversed else NULL,
                 at,
                 changed,
             )
+            sheet.fold()
         self.receipt_count = receipt
-        self.add("payment", fields)
+        self.blocks.append(sheet.block())
 
     def _write_allocations(self) -> None:
-        head = self.head("allocation")
-        fields: list[bytes] = []
+        sheet = self.sheet("allocation")
         for allocation in self._figures.allocations:
-            fields += (
-                head,
+            sheet.fields += (
+                sheet.head,
                 self._ids.at(allocation.at),
                 allocation.payment.id,
                 allocation.invoice.id,
                 self._amounts[allocation.amount],
                 binary.instant(allocation.at),
             )
-        self.add("allocation", fields)
+            sheet.fold()
+        self.blocks.append(sheet.block())
 
 
 class Journal:
@@ -170,12 +184,10 @@ class Journal:
         self._accounts = rows._accounts
         self._amounts = rows._amounts
         self._texts = rows._texts
-        self._head = rows.head("ledger_transaction")
-        self._entry_head = rows.head("ledger_entry")
-        rng = Random(f"{plan.seed}/{plan.number}/journal")  # noqa: S311
+        self._transactions = rows.sheet("ledger_transaction")
+        self._entries = rows.sheet("ledger_entry")
+        rng = Random(f"{plan.seed}/{plan.number}/journal")
         self._ids, self._entry_ids = Ids(rng), Ids(rng)
-        self._transactions: list[bytes] = []
-        self._entries: list[bytes] = []
         self._posted: dict[int, tuple[bytes, list[Side]]] = {}
         self._undone = {id(undoing.of) for undoing in figures.undoings}
         self._post_all(figures)
@@ -183,11 +195,11 @@ class Journal:
     def _post_all(self, figures: Figures) -> None:
         events: list[Invoice | Payment | Allocation | Undoing] = [
             *(invoice for invoice in figures.invoices if invoice.forced_status != "DRAFT"),
-            *(payment for payment in figures.payments if payment.status != "FAILED"),
+            *(payment for payment in figures.payments if payment.failure is None),
             *(allocation for allocation in figures.allocations if allocation.is_credit),
             *figures.undoings,
         ]
-        events.sort(key=lambda event: event.at)
+        events.sort(key=attrgetter("at"))
         for event in events:
             if isinstance(event, Payment):
                 self._post_payment(event)
@@ -200,8 +212,7 @@ class Journal:
         for stray in figures.strays:
             sides = self._moved("MPESA_CLEARING", "SUSPENSE", stray.amount)
             self._post(stray.at, "UNMATCHED", f"Unmatched receipt {stray.receipt}", NULL, NULL, NULL, sides)
-        self._rows.add("ledger_transaction", self._transactions)
-        self._rows.add("ledger_entry", self._entries)
+        self._rows.blocks += (self._transactions.block(), self._entries.block())
 
     def _moved(self, debit: str, credit: str, cents: int) -> list[Side]:
         return [(self._accounts[debit], cents, 0), (self._accounts[credit], 0, cents)]
@@ -210,21 +221,21 @@ class Journal:
         accounts = self._accounts
         sides = [(invoice.lease.receivable, invoice.total, 0)]
         for kind, _, cents in invoice.lines:
-            account = accounts[_INCOME[kind]]
+            account = accounts[INCOME_OF_LINE[kind]]
             sides.append((account, 0, cents) if cents > 0 else (account, -cents, 0))
-        text = f"Invoice INV-{invoice.number:06d}"
+        text = f"INV-{invoice.number:06d} issued"
         transaction = self._post(invoice.at, "INVOICE", text, invoice.id, NULL, NULL, sides)
         if id(invoice) in self._undone:
             self._posted[id(invoice)] = (transaction, sides)
 
     def _post_payment(self, payment: Payment) -> None:
         rest = payment.amount - payment.applied
-        sides = [(self._accounts[_CLEARING[payment.method]], payment.amount, 0)]
+        sides = [(self._accounts[CLEARING_OF_METHOD[payment.method]], payment.amount, 0)]
         if payment.applied:
             sides.append((payment.lease.receivable, 0, payment.applied))
         if rest:
             sides.append((payment.lease.credit, 0, rest))
-        text = f"Payment RCT-{payment.receipt:06d}"
+        text = f"RCT-{payment.receipt:06d} received"
         transaction = self._post(payment.at, "PAYMENT", text, NULL, payment.id, NULL, sides)
         if id(payment) in self._undone:
             self._posted[id(payment)] = (transaction, sides)
@@ -232,26 +243,33 @@ class Journal:
     def _post_credit(self, allocation: Allocation) -> None:
         lease = allocation.invoice.lease
         sides = [(lease.credit, allocation.amount, 0), (lease.receivable, 0, allocation.amount)]
-        text = f"Credit applied to INV-{allocation.invoice.number:06d}"
         ids = (allocation.invoice.id, allocation.payment.id)
-        self._post(allocation.at, "CREDIT_APPLIED", text, *ids, NULL, sides)
+        self._post(allocation.at, "CREDIT_APPLIED", "Credit pays an invoice", *ids, NULL, sides)
 
     def _post_undoing(self, undoing: Undoing) -> None:
         reversed_id, sides = self._posted[id(undoing.of)]
         opposite = [(account, credit, debit) for account, debit, credit in sides]
         if isinstance(undoing.of, Invoice):
-            text = f"Void of INV-{undoing.of.number:06d}"
+            text = f"INV-{undoing.of.number:06d} voided: charged by mistake"
             self._post(undoing.at, "INVOICE_VOID", text, undoing.of.id, NULL, reversed_id, opposite)
         else:
-            text = f"Reversal of RCT-{undoing.of.receipt:06d}"
+            text = f"Payment reversed: {_WHY_REVERSED}"
             self._post(undoing.at, "REVERSAL", text, NULL, undoing.of.id, reversed_id, opposite)
 
     def _post(
-        self, at: int, kind: str, text: str, invoice: bytes, payment: bytes, reverses: bytes, sides: list[Side]
+        self,
+        at: int,
+        kind: str,
+        text: str,
+        invoice: bytes,
+        payment: bytes,
+        reverses: bytes,
+        sides: list[Side],
     ) -> bytes:
         transaction, time = self._ids.at(at), binary.instant(at)
-        self._transactions += (
-            self._head,
+        sheet = self._transactions
+        sheet.fields += (
+            sheet.head,
             transaction,
             time,
             time,
@@ -261,7 +279,10 @@ class Journal:
             payment,
             reverses,
         )
-        head, amounts, new_id = self._entry_head, self._amounts, self._entry_ids.at
+        sheet.fold()
+        sheet, amounts, new_id = self._entries, self._amounts, self._entry_ids.at
+        fields, head = sheet.fields, sheet.head
         for account, debit, credit in sides:
-            self._entries += (head, new_id(at), transaction, account, amounts[debit], amounts[credit])
+            fields += (head, new_id(at), transaction, account, amounts[debit], amounts[credit])
+        sheet.fold()
         return transaction

@@ -24,11 +24,11 @@ from psycopg2.extensions import connection, cursor
 from haven.demo import places
 from haven.demo.agency import agency_blocks, agency_blocks_alone
 from haven.demo.binary import Ids
-from haven.demo.portfolio import AgencyPlan
+from haven.demo.plan import AgencyPlan
 from haven.demo.sign_ins import PLATFORM_ADMIN, SignIns
 from haven.demo.sizes import SIZES, Size
 from haven.demo.structure import opened, without_indexes
-from haven.demo.tables import COLUMNS, LARGE, Block
+from haven.demo.tables import COLUMNS, REBUILT, Block
 
 Progress = Callable[[str, int, float], None]
 """Called after each step with its name (a table, an index), the rows it wrote, and its seconds."""
@@ -118,7 +118,7 @@ class _Steps:
 
 def _plans(size: Size, seed: int, now: dt.datetime) -> list[AgencyPlan]:
     now_ms = int(now.timestamp() * 1000)
-    ids = Ids(Random(f"{seed}/agencies"))  # noqa: S311
+    ids = Ids(Random(f"{seed}/agencies"))
     plans = []
     for number, (_, slug) in enumerate(places.AGENCIES[: size.agencies]):
         joined_at = AgencyPlan(number, b"", slug, seed, now_ms, size).joined_at()
@@ -132,7 +132,7 @@ def _load(at: cursor, size: Size, plans: list[AgencyPlan], sign_ins: SignIns, st
     with opened(at, tuple(COLUMNS)):
         _refuse_a_second_time(at)
         is_rebuilt = size.sets_indexes_aside and _are_all_but_empty(at, size)
-        with without_indexes(at, LARGE, steps) if is_rebuilt else nullcontext():
+        with without_indexes(at, REBUILT, steps) if is_rebuilt else nullcontext():
             for block in _all_blocks(plans, sign_ins):
                 at.copy_expert(block.statement, BytesIO(block.content), _CHUNK_BYTES)
                 steps(block.table, block.rows)

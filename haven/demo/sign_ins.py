@@ -16,7 +16,7 @@ from haven.demo.binary import Ids
 from haven.demo.calendar import HOUR_MS, instant
 from haven.demo.names import person
 from haven.demo.people import Numbers
-from haven.demo.portfolio import AgencyPlan, hexed
+from haven.demo.plan import AgencyPlan, Row, hexed
 from haven.demo.tables import Block, text_block
 from haven.identity.tokens import NewToken, new_api_key
 
@@ -62,12 +62,12 @@ class SignIns:
     """Rows of agencies, users, sign-in addresses and API keys; ``logins`` is what the caller is told."""
 
     def __init__(self, plans: list[AgencyPlan], seed: int) -> None:
-        self._rng = Random(f"{seed}/sign-ins")  # noqa: S311
+        self._rng = Random(f"{seed}/sign-ins")
         self._ids, self._numbers = Ids(self._rng), Numbers(self._rng)
         self._passwords = new_passwords()
-        self._users: list[tuple[str | None, ...]] = []
-        self._addresses: list[tuple[str | None, ...]] = []
-        self._keys: list[tuple[str | None, ...]] = []
+        self._users: list[Row] = []
+        self._addresses: list[Row] = []
+        self._keys: list[Row] = []
         self._plans = plans
         self._others: list[dict[str, str]] = []
         self._key = ""
@@ -80,7 +80,11 @@ class SignIns:
     def logins(self) -> dict[str, Any]:
         """``platform_admin`` and ``agency_admin`` of the first agency, and its ``others``."""
         words = self._passwords.words
-        admin = {"email": _email(self._plans[0], "admin"), "password": words["AGENCY_ADMIN"], "api_key": self._key}
+        admin = {
+            "email": _email(self._plans[0], "admin"),
+            "password": words["AGENCY_ADMIN"],
+            "api_key": self._key,
+        }
         return {
             "platform_admin": {"email": PLATFORM_ADMIN, "password": words["PLATFORM_ADMIN"]},
             "agency_admin": admin,
@@ -89,7 +93,7 @@ class SignIns:
 
     def blocks(self) -> list[Block]:
         """The rows, table by table in the order of their foreign keys."""
-        agencies: list[tuple[str | None, ...]] = []
+        agencies: list[Row] = []
         for plan in self._plans:
             at = instant(plan.joined_at())
             agencies.append((plan.agency, places.AGENCIES[plan.number][0], plan.slug, at, at))

@@ -68,6 +68,9 @@ def without_indexes(at: cursor, tables: Sequence[str], report: Report) -> Iterat
     walls = _open_walls(at, referrers)
     restore = _drop_indexes(at, tables)
     yield
+    # Without statistics the check of a foreign key is planned as if the tables were small: 5.3 s against 2.0.
+    at.execute(f"ANALYZE {', '.join(tables)}")
+    report("statistics", 0)
     for step, statement in restore:
         at.execute(statement)
         report(step, 0)
@@ -108,8 +111,11 @@ def _drop_indexes(at: cursor, tables: Sequence[str]) -> list[tuple[str, str]]:
         at.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
     for name, _ in indexes:
         at.execute(f"DROP INDEX {name}")
-    restore = [(f"key {name}", f"ALTER TABLE {table} ADD CONSTRAINT {name} {rule}") for table, name, rule in keys]
+    restore = [
+        (f"key {name}", f"ALTER TABLE {table} ADD CONSTRAINT {name} {rule}") for table, name, rule in keys
+    ]
     restore += [(f"index {name}", definition) for name, definition in indexes]
     return restore + [
-        (f"foreign key {name}", f"ALTER TABLE {table} ADD CONSTRAINT {name} {rule}") for table, name, rule in foreign
+        (f"foreign key {name}", f"ALTER TABLE {table} ADD CONSTRAINT {name} {rule}")
+        for table, name, rule in foreign
     ]

@@ -15,8 +15,10 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
         "sign_in_address": "email agency_id user_id",
         "api_key": "agency_id id name prefix secret_hash scopes created_by created_at",
         "owner": "agency_id id full_name email phone tax_pin payout_details management_fee_percent" + _STAMPS,
-        "property": "agency_id id name code kind address location county latitude longitude status owner_id" + _STAMPS,
-        "unit": "agency_id id property_id label bedrooms rent_amount deposit_amount status payment_reference" + _STAMPS,
+        "property": "agency_id id name code kind address location county latitude longitude status owner_id"
+        + _STAMPS,
+        "unit": "agency_id id property_id label bedrooms rent_amount deposit_amount status payment_reference"
+        + _STAMPS,
         "tenant": "agency_id id full_name email phone national_id status notes" + _STAMPS,
         "lease": "agency_id id unit_id tenant_id start_date end_date rent_amount deposit_amount billing_day grace_days"
         " late_fee_kind late_fee_amount status activated_at terminated_at termination_reason" + _STAMPS,
@@ -38,6 +40,9 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 LARGE: Final = ("invoice", "invoice_line", "payment", "allocation", "ledger_transaction", "ledger_entry")
 """Tables that grow with every month: written by binary COPY, the others by text."""
 
+REBUILT: Final = ("unit", "tenant", "lease", "ledger_account", *LARGE)
+"""Tables whose indexes and keys a large load makes again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -52,7 +57,7 @@ class Block:
         """The COPY that reads ``content``."""
         columns = ", ".join(COLUMNS[self.table])
         options = " WITH (FORMAT binary)" if self.table in LARGE else ""
-        return f"COPY {self.table} ({columns}) FROM STDIN{options}"  # noqa: S608
+        return f"COPY {self.table} ({columns}) FROM STDIN{options}"
 
 
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -61,6 +66,7 @@ _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "
 def text_block(table: str, rows: list[tuple[str | None, ...]]) -> Block:
     """Rows of texts (None is null) in COPY's text format."""
     lines = [
-        "\t".join("\\N" if value is None else value.translate(_ESCAPES) for value in row) + "\n" for row in rows
+        "\t".join("\\N" if value is None else value.translate(_ESCAPES) for value in row) + "\n"
+        for row in rows
     ]
     return Block(table, len(rows), "".join(lines).encode())

@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 from haven.billing import service as billing
 from haven.db.session import Tenant, set_tenant, tenant_of
 from haven.errors import NotFound
-from haven.operations.jobs import submit
 from haven.payments.models import MpesaAttempt, MpesaInbox, Payment
 from haven.payments.mpesa.messages import MAX_BODY_BYTES, StkCallback, UnreadableCallback, parse_stk_callback
 from haven.payments.mpesa.receipts import is_odd_receipt
@@ -56,7 +55,8 @@ def store(
 ) -> uuid.UUID | None:
     """Keep a callback as it came; its id in the inbox, or None where the token is none of ours (nothing is kept then).
 
-    Makes the session the agency's, which the token names. One statement; the caller commits before it answers M-Pesa.
+    Makes the session the agency's, which the token names. One statement; the caller commits before it answers M-Pesa, and
+    then applies it. What is not applied, a sweep finds.
     """
     if not _TOKEN.fullmatch(token):
         return None
@@ -72,16 +72,6 @@ def store(
         "address": address,
     }
     inbox_id: uuid.UUID | None = session.execute(_STORE, values).scalar_one_or_none()
-    return inbox_id
-
-
-def receive(
-    session: Session, *, token: str, body: bytes, headers: Mapping[str, str], address: str | None
-) -> uuid.UUID | None:
-    """``store`` an STK callback and have a job apply it; None where the token is none of ours."""
-    inbox_id = store(session, token=token, body=body, headers=headers, address=address)
-    if inbox_id is not None:
-        submit(session, "mpesa_apply", {"inbox_id": str(inbox_id)}, unique_key=str(inbox_id))
     return inbox_id
 
 
@@ -132,7 +122,9 @@ def _lock_inbox(session: Session, inbox_id: uuid.UUID) -> tuple[MpesaInbox, uuid
             MpesaAttempt,
             (MpesaAttempt.agency_id == MpesaInbox.agency_id) & (MpesaAttempt.id == MpesaInbox.attempt_id),
         )
-        .outerjoin(Payment, (Payment.agency_id == MpesaAttempt.agency_id) & (Payment.id == MpesaAttempt.payment_id))
+        .outerjoin(
+            Payment, (Payment.agency_id == MpesaAttempt.agency_id) & (Payment.id == MpesaAttempt.payment_id)
+        )
         .where(MpesaInbox.agency_id == tenant_of(session).agency_id, MpesaInbox.id == inbox_id)
         .with_for_update(of=MpesaInbox, key_share=True)
         .execution_options(populate_existing=True)
@@ -149,7 +141,7 @@ def _judge(session: Session, inbox: MpesaInbox, lease_id: uuid.UUID | None, now:
     try:
         callback = parse_stk_callback(inbox.body)
     except UnreadableCallback as error:
-        log.error("callback_unreadable", inbox=str(inbox.id), why=str(error))
+        log.warning("callback_unreadable", inbox=str(inbox.id), why=str(error))
         return _Verdict("REJECTED", f"It cannot be read: {error}.")
     says_paid = result_code(callback.result_code).outcome is Outcome.PAID
     lease = billing.lock_lease(session, lease_id, now) if says_paid else None
@@ -208,14 +200,19 @@ def _paid_again(session: Session, payment: Payment, callback: StkCallback) -> _V
     if payment.reference is not None:
         log.error("second_receipt_for_one_request", payment=str(payment.id))
         return _Verdict(
-            "REJECTED", f"It is already paid with the receipt {payment.reference}; {callback.receipt} needs a look."
+            "REJECTED",
+            f"It is already paid with the receipt {payment.reference}; {callback.receipt} needs a look.",
         )
     if callback.amount != payment.amount:
         log.error("amount_differs_after_payment", payment=str(payment.id))
-        return _Verdict("REJECTED", f"It is already paid, but this says {_shown(callback.amount)}: it needs a look.")
+        return _Verdict(
+            "REJECTED", f"It is already paid, but this says {_shown(callback.amount)}: it needs a look."
+        )
     if _is_taken(session, payment, callback.receipt):
         log.error("receipt_taken", payment=str(payment.id))
-        return _Verdict("REJECTED", f"The receipt {callback.receipt} is already on another payment: it needs a look.")
+        return _Verdict(
+            "REJECTED", f"The receipt {callback.receipt} is already on another payment: it needs a look."
+        )
     payment.reference = callback.receipt
     return _Verdict("APPLIED", "Already paid by a status query; now its receipt is known.")
 
@@ -226,14 +223,19 @@ def _not_paid(
     known = result_code(callback.result_code)
     if payment.status in PAID:
         log.warning("failure_after_payment", payment=str(payment.id), code=callback.result_code)
-        return _Verdict("IGNORED", f"It says {callback.result_code} of a payment that is {payment.status}: paid stays paid.")
+        return _Verdict(
+            "IGNORED",
+            f"It says {callback.result_code} of a payment that is {payment.status}: paid stays paid.",
+        )
     if not known.is_final:
         log.error("callback_not_final", attempt=str(attempt.id), code=callback.result_code)
         return _Verdict("APPLIED", f"The code {callback.result_code} settles nothing; M-Pesa will be asked.")
     if attempt.state in ("FAILED", "REJECTED"):
         return _Verdict("IGNORED", "A duplicate: it has already failed.")
     if attempt.state == "NEEDS_REVIEW" and attempt.result_code == "0":
-        return _Verdict("IGNORED", f"It says {callback.result_code}, but another said paid: a person is to look.")
+        return _Verdict(
+            "IGNORED", f"It says {callback.result_code}, but another said paid: a person is to look."
+        )
     if known.is_alarm:
         log.error("mpesa_setup_at_fault", code=callback.result_code, meaning=known.meaning)
     _settle(attempt, "FAILED", callback.result_code, now)

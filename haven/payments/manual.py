@@ -23,7 +23,7 @@ from haven.payments.statuses import WAITING, note_evidence, settle
 METHODS: Final = ("MPESA", "CASH", "BANK", "CARD", "CHEQUE")
 _RECEIPT: Final = re.compile(r"[A-Z0-9]{6,20}", re.ASCII)
 _CLOCK_SKEW: Final = dt.timedelta(minutes=5)
-_CHANGEABLE: Final = frozenset({"reference", "invoice_id"})
+_CHANGEABLE: Final = frozenset({"reference", "phone", "invoice_id"})
 _UNDECIDED: Final = (*WAITING, "NEEDS_REVIEW")
 
 
@@ -72,7 +72,7 @@ def create(session: Session, body: Mapping[str, Any], now: dt.datetime | None = 
 
 
 def update(session: Session, payment_id: uuid.UUID, changes: Mapping[str, Any], version: int | None) -> None:
-    """Change the given fields of a payment that is not decided yet: ``invoice_id``, and ``reference`` if not M-Pesa's.
+    """Change the given fields of a payment that is not decided yet: ``invoice_id``, ``phone``, ``reference``.
 
     Raises:
         NotFound, VersionMismatch: see ``haven.db.rows.locked``.
@@ -89,6 +89,8 @@ def update(session: Session, payment_id: uuid.UUID, changes: Mapping[str, Any], 
         if payment.method == "MPESA":
             raise Conflict("The reference of an M-Pesa payment is its receipt: only M-Pesa gives it.")
         payment.reference = changes["reference"]
+    if "phone" in changes:
+        payment.phone = changes["phone"]
     if "invoice_id" in changes:
         if changes["invoice_id"] is not None:
             lease_of(session, payment.lease_id, changes["invoice_id"])

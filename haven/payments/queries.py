@@ -10,7 +10,7 @@ import datetime as dt
 import uuid
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import redis
 import structlog
@@ -193,5 +193,3 @@ def _put_off(session: Session, attempt_id: uuid.UUID, until: dt.datetime) -> Non
         .where(MpesaAttempt.agency_id == tenant_of(session).agency_id, MpesaAttempt.id == attempt_id)
         .values(next_query_at=until)
     )
-
-

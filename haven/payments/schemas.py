@@ -30,10 +30,10 @@ class PaymentBody(Body):
 
 
 class PaymentPatch(Body):
-    """What may change of a payment: how it can be found. Money is corrected by reversing it."""
+    """What may change of a payment that is not decided yet. Money received is corrected by reversing it."""
 
     reference = Line(longest=64, allow_none=True)
-    phone = Phone(allow_none=True)
+    invoice_id = fields.UUID(allow_none=True)
 
 
 class PaymentRow(Row):
@@ -74,17 +74,91 @@ class ReverseBody(Body):
 
 
 class StatusRow(Schema):
-    """Where a payment stands."""
+    """Where a payment stands, for whoever waits for it."""
 
     id = fields.UUID(required=True)
     status = choice(*PAYMENT_STATUS, required=True)
     is_final = fields.Boolean(required=True)
+    method = choice(*METHOD, required=True)
+    amount = Money(required=True)
+    currency = fields.String(required=True)
+    reference = fields.String(required=True, allow_none=True)
+    receipt_number = fields.String(required=True, allow_none=True)
+    paid_at = fields.AwareDateTime(required=True, allow_none=True)
     failure_code = fields.String(required=True, allow_none=True)
     failure_reason = fields.String(required=True, allow_none=True)
-    reference = fields.String(required=True, allow_none=True)
+    may_retry = fields.Boolean(required=True, metadata={"description": "Whether the phone may be asked again."})
+    retry_after_s = fields.Integer(required=True, metadata={"description": "Seconds to wait before."})
     updated_at = fields.AwareDateTime(required=True)
+    version = fields.Integer(required=True)
 
 
+class ReceiptAllocation(Schema):
+    """What of a payment went to which invoice."""
+
+    invoice_id = fields.UUID(required=True)
+    number = fields.String(required=True)
+    period_start = fields.Date(required=True)
+    period_end = fields.Date(required=True)
+    amount = Money(required=True)
+
+
+class Receipt(Schema):
+    """The receipt of a completed payment."""
+
+    number = fields.String(required=True, metadata={"example": "RCT-000042"})
+    payment_id = fields.UUID(required=True)
+    status = choice(*PAYMENT_STATUS, required=True)
+    agency = fields.String(required=True)
+    tenant = fields.String(required=True)
+    property = fields.String(required=True)
+    unit = fields.String(required=True)
+    lease_id = fields.UUID(required=True)
+    amount = Money(required=True)
+    currency = fields.String(required=True)
+    method = choice(*METHOD, required=True)
+    reference = fields.String(required=True, allow_none=True)
+    phone = fields.String(required=True, allow_none=True, metadata={"description": "Masked."})
+    paid_at = fields.AwareDateTime(required=True)
+    allocations = fields.List(fields.Nested(ReceiptAllocation), required=True)
+    unallocated = Money(required=True)
+    balance_after = Money(required=True)
+
+
+class EvidenceEntry(Schema):
+    """One thing that was said of a payment."""
+
+    id = fields.UUID(required=True)
+    at = fields.AwareDateTime(required=True)
+    source = fields.String(required=True)
+    result_code = fields.String(required=True, allow_none=True)
+    detail = fields.Dict(required=True)
+
+
+class AttemptRow(Schema):
+    """One push to a phone."""
+
+    id = fields.UUID(required=True)
+    state = fields.String(required=True)
+    result_code = fields.String(required=True, allow_none=True)
+    phone = fields.String(required=True)
+    amount = Money(required=True)
+    account_reference = fields.String(required=True)
+    created_at = fields.AwareDateTime(required=True)
+    sent_at = fields.AwareDateTime(required=True, allow_none=True)
+    answered_at = fields.AwareDateTime(required=True, allow_none=True)
+    settled_at = fields.AwareDateTime(required=True, allow_none=True)
+    next_query_at = fields.AwareDateTime(required=True, allow_none=True)
+    queries = fields.Integer(required=True)
+
+
+class Evidence(Schema):
+    """Why we think of a payment what we think."""
+
+    payment_id = fields.UUID(required=True)
+    status = choice(*PAYMENT_STATUS, required=True)
+    attempts = fields.List(fields.Nested(AttemptRow), required=True)
+    entries = fields.List(fields.Nested(EvidenceEntry), required=True)
 
 
 class Replayed(Schema):

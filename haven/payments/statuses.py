@@ -42,7 +42,9 @@ def lock_attempt(session: Session, attempt_id: uuid.UUID) -> tuple[MpesaAttempt,
     """
     row = session.execute(
         select(MpesaAttempt, Payment)
-        .join(Payment, (Payment.agency_id == MpesaAttempt.agency_id) & (Payment.id == MpesaAttempt.payment_id))
+        .join(
+            Payment, (Payment.agency_id == MpesaAttempt.agency_id) & (Payment.id == MpesaAttempt.payment_id)
+        )
         .where(MpesaAttempt.agency_id == tenant_of(session).agency_id, MpesaAttempt.id == attempt_id)
         .with_for_update(of=[Payment, MpesaAttempt], key_share=True)
         .execution_options(populate_existing=True)

@@ -10,10 +10,10 @@ import datetime as dt
 import hashlib
 import secrets
 import uuid
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from sqlalchemy import and_, exists, or_, select, text, update
@@ -38,7 +38,7 @@ from haven.payments.mpesa.client import (
     PushUnknown,
     account_reference,
 )
-from haven.payments.mpesa.credentials import client_for, credentials_of
+from haven.payments.mpesa.credentials import Credentials, client_for, credentials_of
 from haven.payments.mpesa.results import RESULT_CODES
 from haven.payments.phones import InvalidPhone, normalise_phone
 from haven.payments.queries import GIVE_UP_AFTER, next_query
@@ -153,7 +153,8 @@ def start_push(
             next_query_at=next_query(now, now),
         )
         .on_conflict_do_nothing(
-            index_elements=["agency_id", "phone"], index_where=text("state IN ('SENDING', 'ACCEPTED', 'UNKNOWN')")
+            index_elements=["agency_id", "phone"],
+            index_where=text("state IN ('SENDING', 'ACCEPTED', 'UNKNOWN')"),
         )
         .returning(MpesaAttempt.id)
     ).scalar_one_or_none()
@@ -187,21 +188,10 @@ def send_push(runtime: Runtime, push: Push) -> str:
         try:
             credentials = credentials_of(session, runtime.settings)
         except Conflict as error:
-            return _record_rejection(session, push, PushRejected("NOT_SET_UP", str(error), is_configuration=True))
-    try:
-        with client_for(runtime, credentials) as client:
-            url = push.callback_url(runtime.settings.public_url)
-            accepted = client.push(push.phone, push.amount, push.reference, push.description, url)
-    except PushRejected as error:
-        return _record(runtime, push, lambda session: _record_rejection(session, push, error))
-    except PushUnknown as error:
-        return _record(runtime, push, lambda session: _record_unknown(session, push, error))
-    except Exception:
-        # Whatever it is, it may have come after the phone rang.
-        unknown = PushUnknown("INTERNAL", "the call broke off")
-        _record(runtime, push, lambda session: _record_unknown(session, push, unknown))
-        raise
-    return _record(runtime, push, lambda session: _record_acceptance(session, push, accepted))
+            return _record(session, push, PushRejected("NOT_SET_UP", str(error), is_configuration=True))
+    answer = _ring(runtime, push, credentials)
+    with _session(runtime, push) as session:
+        return _record(session, push, answer)
 
 
 def new_token(agency_id: uuid.UUID) -> str:
@@ -237,7 +227,9 @@ def _payer(phone: str) -> str:
 
 def _whole_shillings(amount: Decimal) -> Decimal:
     if not amount.is_finite() or amount != amount.to_integral_value() or not 1 <= amount <= MAX_AMOUNT:
-        raise Invalid.field("amount", f"must be whole shillings from 1 to {MAX_AMOUNT:,}, as M-Pesa takes them")
+        raise Invalid.field(
+            "amount", f"must be whole shillings from 1 to {MAX_AMOUNT:,}, as M-Pesa takes them"
+        )
     return amount
 
 
@@ -253,7 +245,8 @@ def _target(session: Session, lease_id: uuid.UUID | None, invoice_id: uuid.UUID 
             Agency.currency,
             Unit.payment_reference,
             or_(
-                Lease.status == "ACTIVE", exists().where(of_lease, Invoice.status.in_(billing.UNPAID)).correlate(Lease)
+                Lease.status == "ACTIVE",
+                exists().where(of_lease, Invoice.status.in_(billing.UNPAID)).correlate(Lease),
             ).label("may_pay"),
             *((Invoice.status, Invoice.number) if invoice_id else ()),
         )
@@ -284,7 +277,9 @@ def _reference(payment_reference: str) -> str:
     try:
         return account_reference(payment_reference)
     except ValueError:
-        raise Conflict(f"The unit's payment reference {payment_reference!r} has no letter or digit.") from None
+        raise Conflict(
+            f"The unit's payment reference {payment_reference!r} has no letter or digit."
+        ) from None
 
 
 def _check_phone_is_free(session: Session, phone: str, amount: Decimal, now: dt.datetime) -> None:
@@ -319,7 +314,7 @@ def _open_request() -> Conflict:
     )
 
 
-def _session(runtime: Runtime, push: Push) -> Any:
+def _session(runtime: Runtime, push: Push) -> AbstractContextManager[Session]:
     return tenant_session(runtime.engine, push.agency_id, push.actor)
 
 
@@ -339,9 +334,26 @@ def _claim(session: Session, push: Push) -> bool:
     return claimed.scalar_one_or_none() is not None
 
 
-def _record(runtime: Runtime, push: Push, record: Callable[[Session], str]) -> str:
-    with _session(runtime, push) as session:
-        return record(session)
+def _ring(runtime: Runtime, push: Push, credentials: Credentials) -> PushAccepted | MpesaError:
+    """Call M-Pesa: its answer, or the error that says whether the phone may have rung."""
+    url = push.callback_url(runtime.settings.public_url)
+    try:
+        with client_for(runtime, credentials) as client:
+            return client.push(push.phone, push.amount, push.reference, push.description, url)
+    except MpesaError as error:
+        return error
+    except Exception:
+        # Whatever it is, it may have come after the phone rang.
+        log.exception("push_broke_off", attempt=str(push.attempt_id))
+        return PushUnknown("INTERNAL", "the call broke off")
+
+
+def _record(session: Session, push: Push, answer: PushAccepted | MpesaError) -> str:
+    if isinstance(answer, PushAccepted):
+        return _record_acceptance(session, push, answer)
+    if isinstance(answer, PushRejected):
+        return _record_rejection(session, push, answer)
+    return _record_unknown(session, push, answer)
 
 
 def _record_acceptance(session: Session, push: Push, accepted: PushAccepted) -> str:
@@ -385,7 +397,7 @@ def _record_rejection(session: Session, push: Push, error: PushRejected) -> str:
     return "REJECTED"
 
 
-def _record_unknown(session: Session, push: Push, error: PushUnknown) -> str:
+def _record_unknown(session: Session, push: Push, error: MpesaError) -> str:
     attempt, payment = lock_attempt(session, push.attempt_id)
     note_evidence(
         session,

@@ -32,7 +32,9 @@ class Credentials:
 
     def __post_init__(self) -> None:
         if not all((self.shortcode, self.consumer_key, self.consumer_secret, self.passkey)):
-            raise Conflict("M-Pesa is not set up: its shortcode, consumer key, secret and passkey are needed.")
+            raise Conflict(
+                "M-Pesa is not set up: its shortcode, consumer key, secret and passkey are needed."
+            )
 
 
 def credentials_of(session: Session, settings: Settings) -> Credentials:
@@ -56,7 +58,7 @@ def credentials_of(session: Session, settings: Settings) -> Credentials:
             settings.mpesa_consumer_secret,
             settings.mpesa_passkey,
         )
-    stored: dict[str, Any] = orjson.loads(Vault(settings.secret_key).open(agency.mpesa_credentials))
+    stored: dict[str, Any] = orjson.loads(Vault(settings.secret_key).decrypt(agency.mpesa_credentials))
     return Credentials(
         stored.get("shortcode") or agency.mpesa_shortcode or "",
         stored.get("consumer_key", ""),

@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 MARGIN_S: Final = 60
 """A token is given up this many seconds before its end, so that none dies on its way."""
 _POLL_S: Final = 0.05
+_REDIS_REST_S: Final = 5.0
 _DELETE_IF_SAME: Final = """
 if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end
 return 0
@@ -33,11 +34,12 @@ return 0
 
 @dataclass(slots=True)
 class _Own:
-    """A token only this process knows, until ``ends_at`` (monotonic seconds)."""
+    """A token only this process knows, until ``ends_at``, and how long Redis is left alone (monotonic seconds)."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     value: str | None = None
     ends_at: float = 0.0
+    redis_away_until: float = 0.0
 
     def get(self) -> str | None:
         return self.value if time.monotonic() < self.ends_at else None
@@ -69,10 +71,12 @@ class TokenStore:
 
     def get(self) -> str:
         """A token that is good as far as anyone knows."""
-        if self._redis is not None:
+        if self._redis is not None and time.monotonic() >= self._own.redis_away_until:
             try:
                 return self._shared()
             except RedisError as error:
+                # Each try may cost the client's time-outs and retries, and a payer is waiting.
+                self._own.redis_away_until = time.monotonic() + _REDIS_REST_S
                 _log.warning("Redis is away (%s); using a token of this process", type(error).__name__)
         return self._unshared()
 
@@ -81,7 +85,7 @@ class TokenStore:
         with self._own.lock:
             if self._own.value == value:
                 self._own.value = None
-        if self._redis is not None:
+        if self._redis is not None and time.monotonic() >= self._own.redis_away_until:
             try:
                 self._redis.eval(_DELETE_IF_SAME, 1, self._key, value)
             except RedisError as error:

@@ -1,0 +1,1 @@
+"""Self-contained Flask extensions; none knows Haven."""

@@ -1,0 +1,121 @@
+"""Logs: one JSON line for each event, one for each request, with a request id that callers may bring."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+import uuid
+from typing import Any, Final
+
+import orjson
+import structlog
+from flask import Flask, Response, g, request
+
+from extensions.contract import Base, Setting
+from extensions.logs.redaction import redact, redact_event
+
+__all__ = ["Logs", "configure_logging", "redact"]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
+_TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_QUIET: Final = ("/alive", "/ready", "/health")
+
+log = structlog.get_logger("haven.request")
+
+
+def configure_logging(level: str = "INFO", form: str = "json") -> None:
+    """Write every log event of this process to standard output.
+
+    Args:
+        level: DEBUG, INFO, WARNING or ERROR.
+        form: ``json``, or ``console`` for a person's eyes.
+    """
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        redact_event,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        cache_logger_on_first_use=False,
+    )
+    render = (
+        structlog.dev.ConsoleRenderer()
+        if form == "console"
+        else structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str).decode())
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [one for one in root.handlers if not getattr(one, "is_haven", False)]
+    handler.is_haven = True  # type: ignore[attr-defined]
+    root.addHandler(handler)
+    root.setLevel(level)
+    # One line for each call to a provider says too much, and has its URL in it.
+    for name in ("httpx", "httpcore", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class Logs(Base):
+    """Request ids and the request log."""
+
+    name = "logs"
+    settings = (
+        Setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR"),
+        Setting("LOG_FORMAT", "json", "json or console"),
+        Setting("SLOW_REQUEST_THRESHOLD", 1000, "A request over this is logged as slow", "ms"),
+    )
+
+    def init_app(self, app: Flask) -> None:
+        configure_logging(self.setting(app, "LOG_LEVEL").upper(), self.setting(app, "LOG_FORMAT"))
+        slow_ms = self.setting(app, "SLOW_REQUEST_THRESHOLD")
+        app.extensions[self.name] = self
+        app.before_request(_begin)
+        app.after_request(lambda response: _end(response, slow_ms))
+
+
+def _begin() -> None:
+    g.started = time.perf_counter()
+    offered = request.headers.get("X-Request-ID", "")
+    g.request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+    structlog.contextvars.clear_contextvars()
+    context = {"request_id": g.request_id}
+    trace = _TRACE_PARENT.fullmatch(request.headers.get("traceparent", ""))
+    if trace:
+        context["trace_id"] = trace[1]
+    structlog.contextvars.bind_contextvars(**context)
+
+
+def _end(response: Response, slow_ms: float) -> Response:
+    # A request that was refused before it began (a bad path, a dead limit) has no start.
+    ms = (time.perf_counter() - g.get("started", time.perf_counter())) * 1000
+    response.headers["X-Request-ID"] = g.get("request_id", "")
+    is_slow = ms >= slow_ms
+    if request.path in _QUIET and response.status_code < 400 and not is_slow:
+        return response
+    write = log.error if response.status_code >= 500 else log.warning if is_slow else log.info
+    write(
+        "slow_request" if is_slow else "request",
+        method=request.method,
+        route=str(request.url_rule) if request.url_rule else redact(request.path),
+        status=response.status_code,
+        ms=round(ms, 2),
+        statements=g.get("statements"),
+        statements_ms=round(g.get("statements_ms", 0.0), 2),
+        bytes=response.content_length,
+        caller=getattr(g.get("principal"), "actor", None),
+    )
+    return response

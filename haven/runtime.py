@@ -1,0 +1,108 @@
+"""What the parts of one process share: its settings, the database's engine, Redis, and the waker of workers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+import structlog
+from rq import Queue
+from rq.exceptions import DuplicateJobError
+from rq.serializers import JSONSerializer
+from sqlalchemy import Engine, create_engine
+
+from config import Settings
+from haven.db.migrate import sqlalchemy_url
+from haven.operations.kinds import KINDS
+
+log = structlog.get_logger(__name__)
+
+Wake = Callable[[uuid.UUID, uuid.UUID, str], None]
+RUNNER: Final = "workers.runner.run"
+_REDIS_TIMEOUT_S: Final = 0.5
+_WAKE_TTL_S: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Connects to nothing before it is used.
+
+    ``wake(agency_id, job_id, kind)`` tells a worker of a committed job. It never raises: a job that nobody was told of is
+    found by the sweeper.
+    """
+
+    settings: Settings
+    engine: Engine
+    redis: redis.Redis
+    wake: Wake
+
+    @classmethod
+    def start(cls, settings: Settings, engine: Engine | None = None) -> Runtime:
+        """The runtime of this process; a web process brings its own ``engine``."""
+        cache = redis.Redis.from_url(
+            settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
+        )
+        engine = engine if engine is not None else worker_engine(settings)
+        wake = _run_here if not settings.enable_job_queue else _waker(jobs_redis(settings))
+        return cls(settings, engine, cache, wake)
+
+
+def worker_engine(settings: Settings) -> Engine:
+    """The engine of a process that is no web process: few connections, the same time-outs."""
+    options = f"-c statement_timeout={settings.db_statement_timeout * 10} -c timezone=UTC"
+    return create_engine(
+        sqlalchemy_url(settings.database_url),
+        pool_size=2,
+        max_overflow=4,
+        pool_timeout=settings.db_pool_timeout,
+        pool_recycle=settings.db_pool_recycle,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": settings.db_connect_timeout,
+            "application_name": "haven-worker",
+            "options": options,
+        },
+    )
+
+
+def jobs_redis(settings: Settings, timeout_s: float | None = _REDIS_TIMEOUT_S) -> redis.Redis:
+    """The Redis of the job queues. Workers wait on it without a time-out of their own (None)."""
+    arguments: dict[str, Any] = {"socket_connect_timeout": _REDIS_TIMEOUT_S * 4, "socket_timeout": timeout_s}
+    connection = redis.Redis.from_url(settings.redis_url, **arguments)
+    pool = connection.connection_pool
+    pool.connection_kwargs["db"] = settings.job_queue_redis_db
+    return connection
+
+
+def _waker(connection: redis.Redis) -> Wake:
+    def wake(agency_id: uuid.UUID, job_id: uuid.UUID, kind: str) -> None:
+        spec = KINDS[kind]
+        try:
+            Queue(spec.queue, connection=connection, serializer=JSONSerializer).enqueue_call(
+                RUNNER,
+                args=(str(agency_id), str(job_id)),
+                timeout=spec.timeout_s,
+                ttl=_WAKE_TTL_S,
+                result_ttl=0,
+                failure_ttl=_WAKE_TTL_S,
+                description=f"{kind} {job_id}",
+                # One wake-up of a job at a time: the sweeper may call for one that still waits.
+                job_id=job_id.hex,
+                unique=True,
+            )
+        except DuplicateJobError:
+            return
+        except redis.RedisError as error:
+            log.warning("worker_not_woken", job_id=str(job_id), kind=kind, error=type(error).__name__)
+
+    return wake
+
+
+def _run_here(agency_id: uuid.UUID, job_id: uuid.UUID, kind: str) -> None:  # noqa: ARG001
+    """Without a job queue a job runs in the process that asks for it, once its transaction is committed."""
+    import importlib
+
+    importlib.import_module("workers.runner").run(str(agency_id), str(job_id))

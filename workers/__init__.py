@@ -1,0 +1,1 @@
+"""What the RQ workers run, and the clock that calls them."""

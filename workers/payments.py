@@ -1,0 +1,30 @@
+"""Jobs about money: the month's rent, asking M-Pesa, applying what it sent. Each may run again with no second effect."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from haven.billing import service as billing
+from haven.payments import service as payments
+
+if TYPE_CHECKING:
+    from haven.operations.jobs import JobContext
+
+
+def rent_run(context: JobContext, period: str) -> dict[str, Any]:
+    """Bill every active lease for the month ``2026-11``; started again, it goes on where it stopped."""
+    result = billing.run_period(context, period)
+    return {"period": result.period, "invoices": result.invoices, "total": str(result.total)}
+
+
+def mpesa_query(context: JobContext, attempt_id: str) -> dict[str, Any]:
+    """Ask M-Pesa what became of a push, and act on the answer."""
+    return {"outcome": payments.ask(context, uuid.UUID(attempt_id))}
+
+
+def mpesa_apply(context: JobContext, inbox_id: str) -> dict[str, Any]:
+    """Act on a callback that has been stored."""
+    with context.session() as session:
+        outcome = payments.apply_callback(session, uuid.UUID(inbox_id))
+    return {"outcome": outcome}
