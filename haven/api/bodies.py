@@ -28,7 +28,9 @@ def body(schema: type[Schema], *, partial: bool = False, optional: bool = False)
         partial: a merge patch (RFC 7396): only the fields that are there.
         optional: no body at all is an empty object.
     """
-    loader = schema(partial=partial)
+    # A name of its own in the description: in a merge patch no field is required.
+    named = type(schema.__name__.replace("Body", "Patch"), (schema,), {"__doc__": schema.__doc__}) if partial else schema
+    loader = named(partial=partial)
 
     def decorate(view: View) -> View:
         @wraps(view)

@@ -113,9 +113,7 @@ _RELEASE: Final = """
     SELECT CAST(:lease_id AS uuid), payment_id, invoice_id, amount FROM gone ORDER BY payment_id, invoice_id
 """
 _RELEASE_PAYMENT: Final = text(
-    _RELEASE.format(
-        condition="payment_id = :payment_id", status=_STATUS.format(paid="(i.paid - g.amount)")
-    )
+    _RELEASE.format(condition="payment_id = :payment_id", status=_STATUS.format(paid="(i.paid - g.amount)"))
 )
 _RELEASE_INVOICE: Final = text(_RELEASE.format(condition="invoice_id = :invoice_id", status="'VOID'"))
 

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from haven.billing import ledger, numbers
 from haven.billing.allocation import apply_credit, status_of
+from haven.billing.invoices import issued_event
 from haven.billing.models import Invoice, InvoiceLine
 from haven.billing.proration import due_date, last_day, month_of, prorated, stay
 from haven.db.base import new_id
@@ -27,6 +28,8 @@ from haven.db.session import tenant_of
 from haven.identity.models import Agency
 from haven.leasing.models import Lease
 from haven.operations.jobs import submit
+from haven.operations.models import WebhookEndpoint
+from haven.operations.webhooks import emit
 
 BATCH: Final = 500
 """Leases in one transaction: their rows and the invoice counter stay locked for its time (about 0.3 s)."""
@@ -95,8 +98,7 @@ def request_run(session: Session, period: str) -> uuid.UUID:
         Invalid: ``period`` is not a month.
     """
     month_of(period)
-    job_id: uuid.UUID = submit(session, "rent_run", {"period": period}, unique_key=period)
-    return job_id
+    return submit(session, "rent_run", {"period": period}, unique_key=period)
 
 
 def run_period(context: RunContext, period: str, now: dt.datetime | None = None) -> RunResult:
@@ -176,6 +178,7 @@ def _bill(
         ),
     )
     apply_credit(session, [charge.lease.id for charge in charges], today, now)
+    _tell_webhooks(session, charges)
     return charges
 
 
@@ -219,6 +222,23 @@ def _charge(month: dt.date, lease: _Due) -> _Charge:
         rent=prorated(lease.rent_amount, month, days.days),
         deposit=lease.deposit_amount if lease.is_first else ledger.NOUGHT,
     )
+
+
+def _tell_webhooks(session: Session, charges: Sequence[_Charge]) -> None:
+    """Emit each invoice's event, but only where somebody listens: ten thousand invoices are mostly nobody's news."""
+    listening = exists().where(
+        WebhookEndpoint.agency_id == tenant_of(session).agency_id,
+        WebhookEndpoint.status == "ACTIVE",
+        WebhookEndpoint.events.any("invoice.issued"),  # type: ignore[arg-type]
+    )
+    if not session.execute(select(listening)).scalar_one():
+        return
+    issued = select(Invoice).where(
+        Invoice.agency_id == tenant_of(session).agency_id,
+        Invoice.id.in_([charge.invoice_id for charge in charges]),
+    )
+    for invoice in session.execute(issued.order_by(Invoice.number)).scalars():
+        emit(session, "invoice.issued", issued_event(invoice))
 
 
 def _today(session: Session, now: dt.datetime) -> tuple[dt.date, str]:

@@ -23,10 +23,11 @@ from sqlalchemy.orm import Session
 from haven.billing import service as billing
 from haven.billing.models import Invoice
 from haven.db.base import new_id
-from haven.db.session import tenant_of, tenant_session
+from haven.db.session import tenant_of
 from haven.errors import Conflict, Invalid
 from haven.identity.models import Agency
 from haven.leasing.models import Lease
+from haven.operations.jobs import job_session
 from haven.payments.models import MpesaAttempt, Payment
 from haven.payments.mpesa.answers import PushAccepted
 from haven.payments.mpesa.client import (
@@ -315,7 +316,7 @@ def _open_request() -> Conflict:
 
 
 def _session(runtime: Runtime, push: Push) -> AbstractContextManager[Session]:
-    return tenant_session(runtime.engine, push.agency_id, push.actor)
+    return job_session(runtime, push.agency_id, push.actor)
 
 
 def _claim(session: Session, push: Push) -> bool:

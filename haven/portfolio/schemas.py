@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from marshmallow import fields, validate
 
 from haven.api.fields import Body, Email, Line, Money, Phone, Prose, Row, choice
@@ -18,7 +16,7 @@ def _percent() -> fields.Decimal:
         places=2,
         as_string=True,
         allow_nan=False,
-        validate=validate.Range(Decimal(0), Decimal(100)),
+        validate=validate.Range(0, 100),
         metadata={"example": "8.00"},
     )
 
@@ -29,7 +27,7 @@ def _degrees(most: int) -> fields.Decimal:
         as_string=True,
         allow_none=True,
         allow_nan=False,
-        validate=validate.Range(Decimal(-most), Decimal(most)),
+        validate=validate.Range(-most, most),
     )
 
 

@@ -124,7 +124,12 @@ def test_a_deleted_draft_takes_its_lines_along(engine):
 def test_issuing_numbers_and_posts(engine):
     agency = an_agency(engine)
     lease = a_lease(engine, agency)
-    lines = [line("RENT", "100.00"), line("DEPOSIT", "200.00"), line("OTHER", "7.00"), line("CREDIT", "-5.00")]
+    lines = [
+        line("RENT", "100.00"),
+        line("DEPOSIT", "200.00"),
+        line("OTHER", "7.00"),
+        line("CREDIT", "-5.00"),
+    ]
     first = an_invoice(engine, agency, lease, lines=lines)
     second = an_invoice(engine, agency, lease, "50.00")
     assert [invoice_of(engine, agency, one).number for one in (first, second)] == [1, 2]
@@ -250,7 +255,11 @@ def test_the_sweep_marks_what_is_late_and_nothing_else(engine):
     with tenant_session(engine, agency) as session:
         assert billing.mark_overdue(session, dt.date(2099, 1, 3)) == 1
         assert billing.mark_overdue(session, dt.date(2099, 1, 3)) == 0
-    assert [invoice_of(engine, agency, one).status for one in (*late, due_today)] == ["PAID", "OVERDUE", "OPEN"]
+    assert [invoice_of(engine, agency, one).status for one in (*late, due_today)] == [
+        "PAID",
+        "OVERDUE",
+        "OPEN",
+    ]
 
 
 def test_the_day_is_the_agencys_not_the_servers(engine):

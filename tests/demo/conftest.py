@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg2
@@ -12,19 +12,9 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from haven.db.prepare import OWNER_ROLE
 from haven.demo.service import load
-from haven.demo.sizes import SIZES, Size
-from tests.demo.loaded import Loaded
+from haven.demo.sizes import SIZES
+from tests.demo.loaded import EXACT, Loaded
 from tests.support.servers import Addresses
-
-EXACT = Size(
-    agencies=2,
-    months=14,
-    units_per_property=(5, 20),
-    invoices=700,
-    payments=840,
-    sets_indexes_aside=True,
-)
-"""What ``large`` does, small."""
 
 LOADS = {
     "small today": (SIZES["small"], None),
@@ -70,9 +60,9 @@ def loaded(
     request: pytest.FixtureRequest,
     fresh_database: Callable[[], str],
     rows: Callable[..., list[tuple[Any, ...]]],
-) -> Iterator[Loaded]:
+) -> Loaded:
     """A database with the demo, for each of several days and sizes."""
     size, now = LOADS[request.param]
     now = now or dt.datetime.now(dt.UTC)
     url = fresh_database()
-    yield Loaded(url, size, now, load(url, size, now=now), rows)
+    return Loaded(url, size, now, load(url, size, now=now), rows)

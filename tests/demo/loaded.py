@@ -10,6 +10,16 @@ from zoneinfo import ZoneInfo
 
 from haven.demo.sizes import Size
 
+EXACT = Size(
+    agencies=2,
+    months=14,
+    units_per_property=(5, 20),
+    invoices=700,
+    payments=840,
+    sets_indexes_aside=True,
+)
+"""What ``large`` does, small."""
+
 
 @dataclass
 class Loaded:

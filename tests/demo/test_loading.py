@@ -11,7 +11,7 @@ import pytest
 
 from haven.demo.service import DemoRefused, load, load_demo
 from haven.demo.sizes import SIZES, Size
-from tests.demo.conftest import EXACT
+from tests.demo.loaded import EXACT
 
 Ask = Callable[..., list[tuple[Any, ...]]]
 
@@ -26,12 +26,12 @@ CATALOGUE = """
     UNION ALL SELECT 'key trigger', tgrelid::regclass::text, conname, tgfoid::regproc::text, tgenabled::text
       FROM pg_trigger JOIN pg_constraint ON pg_constraint.oid = tgconstraint WHERE tgisinternal
     UNION ALL SELECT 'table', oid::regclass::text, relkind::text, coalesce(relacl::text, '') || coalesce(reloptions::text, ''),
-                     relrowsecurity::text || relforcerowsecurity || relpersistence
+                     relrowsecurity::text || relforcerowsecurity || relpersistence::text
       FROM pg_class WHERE relnamespace = 'public'::regnamespace
     UNION ALL SELECT 'policy', polrelid::regclass::text, polname::text, pg_get_expr(polqual, polrelid),
                      pg_get_expr(polwithcheck, polrelid) FROM pg_policy
     UNION ALL SELECT 'column', attrelid::regclass::text, attname::text, format_type(atttypid, atttypmod),
-                     attnotnull::text || attgenerated || attnum
+                     attnotnull::text || attgenerated::text || attnum
       FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
      WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0
     ORDER BY 1, 2, 3, 4, 5
@@ -78,7 +78,7 @@ def test_a_second_load_is_refused_and_changes_nothing(fresh_database: Callable[[
     url = fresh_database()
     load_demo(url, "small")
     counts = rows(url, COUNTS)
-    with pytest.raises(DemoRefused, match="has the demo already.*empty database"):
+    with pytest.raises(DemoRefused, match=r"has the demo already .*empty database"):
         load_demo(url, "small", seed=7)
     assert rows(url, COUNTS) == counts
 
@@ -91,13 +91,7 @@ def test_a_database_without_the_schema_is_refused(superuser_url: str):
 @BOTH_WAYS
 def test_another_agency_is_left_alone(fresh_database: Callable[[], str], rows: Ask, size: Size):
     url = fresh_database()
-    agency, unit = uuid.uuid4(), uuid.uuid4()
-    rows(url, f"INSERT INTO agency (id, name, slug) VALUES ('{agency}', 'Ours', 'ours')")
-    rows(
-        url,
-        f"SELECT set_config('haven.agency_id', '{agency}', true);"
-        f"INSERT INTO property (agency_id, id, name, code, kind) VALUES ('{agency}', '{unit}', 'P', 'P', 'HOUSE')",
-    )
+    agency = _another_agency(url, rows)
     mine = "SELECT to_jsonb(a), to_jsonb(p), (SELECT count(*) FROM audit_entry WHERE agency_id = a.id)"
     mine += f" FROM agency a JOIN property p ON p.agency_id = a.id WHERE a.id = '{agency}'"
     before = rows(url, mine)
@@ -131,13 +125,25 @@ def test_progress_tells_of_each_table_and_its_rows(fresh_database: Callable[[], 
 
 def test_indexes_are_kept_where_the_tables_are_not_empty(fresh_database: Callable[[], str], rows: Ask):
     url = fresh_database()
-    agency, transactions = uuid.uuid4(), 500
+    agency = _another_agency(url, rows)
     rows(
         url,
-        f"INSERT INTO agency (id, name, slug) VALUES ('{agency}', 'Ours', 'ours');"
         "INSERT INTO ledger_transaction (agency_id, id, at, kind, description)"
-        f" SELECT '{agency}', uuidv7(), now(), 'PAYOUT', '' FROM generate_series(1, {transactions})",
+        f" SELECT '{agency}', uuidv7(), now(), 'PAYOUT', '' FROM generate_series(1, 500)",
     )
     told: list[str] = []
     load(url, EXACT, progress=lambda step, count, seconds: told.append(step))
     assert not [step for step in told if step.startswith(("index", "key", "foreign key"))]
+
+
+def _another_agency(url: str, rows: Ask) -> uuid.UUID:
+    """An agency with a property and an audit trail."""
+    agency = uuid.uuid4()
+    rows(
+        url,
+        f"SELECT set_config('haven.agency_id', '{agency}', true);"
+        f"INSERT INTO agency (id, name, slug) VALUES ('{agency}', 'Ours', 'ours');"
+        "INSERT INTO property (agency_id, id, name, code, kind)"
+        f" VALUES ('{agency}', '{agency}', 'Ours', 'O-1', 'HOUSE')",
+    )
+    return agency

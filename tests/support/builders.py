@@ -43,7 +43,9 @@ def a_property(engine: Engine, agency_id: uuid.UUID, **columns: Any) -> uuid.UUI
     )
 
 
-def a_unit(engine: Engine, agency_id: uuid.UUID, property_id: uuid.UUID | None = None, **columns: Any) -> uuid.UUID:
+def a_unit(
+    engine: Engine, agency_id: uuid.UUID, property_id: uuid.UUID | None = None, **columns: Any
+) -> uuid.UUID:
     """A flat, in a property of its own when none is given."""
     columns = {
         "property_id": property_id or a_property(engine, agency_id),
@@ -103,7 +105,9 @@ def a_draft(
         return billing.create(session, body)
 
 
-def an_invoice(engine: Engine, agency_id: uuid.UUID, lease_id: uuid.UUID, *args: Any, **options: Any) -> uuid.UUID:
+def an_invoice(
+    engine: Engine, agency_id: uuid.UUID, lease_id: uuid.UUID, *args: Any, **options: Any
+) -> uuid.UUID:
     """An issued invoice; arguments as ``a_draft``."""
     invoice_id = a_draft(engine, agency_id, lease_id, *args, **options)
     with tenant_session(engine, agency_id, "test") as session:
