@@ -143,6 +143,10 @@ class Settings:
         60_000, "Time between memory measurements", unit="ms", low=1000, high=3_600_000
     )
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
+    log_format: str = _setting("json", "json for machines, console for a person's eyes")
+    database_server_timing: bool = _setting(
+        False, "Tell clients of statements and their time (Server-Timing)"
+    )
 
     # M-Pesa (Daraja); an agency's own stored credentials go before these
     mpesa_base_url: str = _setting("https://sandbox.safaricom.co.ke", "Daraja API", unit="URL")
@@ -246,9 +250,11 @@ def _contradictions(s: Settings) -> list[str]:
         faults.append(
             f"MPESA_CALLBACK_SOURCES must be off, log or enforce; found {s.mpesa_callback_sources!r}."
         )
-    for name in ("public_url", "mpesa_base_url"):
-        if urlsplit(getattr(s, name)).scheme not in {"http", "https"}:
-            faults.append(f"{name.upper()} must start with http:// or https://.")
+    faults.extend(
+        f"{name.upper()} must start with http:// or https://."
+        for name in ("public_url", "mpesa_base_url")
+        if urlsplit(getattr(s, name)).scheme not in {"http", "https"}
+    )
     return faults
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from importlib.metadata import entry_points
-from typing import Final, cast
+from typing import Final
 
 from flask import Flask
 
@@ -56,7 +56,7 @@ def _make(path: str) -> Extension:
         raise ExtensionError(f"EXTENSIONS names {path!r}, which cannot be imported: {error}") from error
     if not isinstance(made, Extension):
         raise ExtensionError(f"EXTENSIONS names {path!r}, which is no extension (see extensions/contract.py).")
-    return cast("Extension", made)
+    return made
 
 
 def _check_names(found: list[Extension]) -> None:

@@ -19,7 +19,9 @@ class HavenError(Exception):
     status = 500
     title = "Internal error"
 
-    def __init__(self, detail: str, *, faults: tuple[Fault, ...] = (), retry_after_s: int | None = None) -> None:
+    def __init__(
+        self, detail: str, *, faults: tuple[Fault, ...] = (), retry_after_s: int | None = None
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.faults = faults

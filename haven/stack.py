@@ -185,7 +185,9 @@ class Stack:
             home = Path("/var/lib/haven") / self._secrets["id"]
             home.parent.mkdir(parents=True, exist_ok=True)
             account = postgres_account(home)
-            self._say(f"{account.name if account else ''} cannot reach {self._folder.path}: the database is in {home}")
+            self._say(
+                f"{account.name if account else ''} cannot reach {self._folder.path}: the database is in {home}"
+            )
             if not own_folder(home, account):
                 raise ServerUnavailable(f"PostgreSQL's user cannot reach {home} either; set DATABASE_URL.")
         return EmbeddedPostgres(home, self._ports.take_free(), self._secrets["postgres_password"], account)
@@ -197,7 +199,9 @@ class Stack:
             if self._folder.read("demo-unfinished.json"):
                 _drop_database(postgres.url(), DATABASE)
             prepare_server(postgres.url(), DATABASE, *passwords)
-            return postgres.url(APP_ROLE, passwords[1], DATABASE), postgres.url(OWNER_ROLE, passwords[0], DATABASE)
+            return postgres.url(APP_ROLE, passwords[1], DATABASE), postgres.url(
+                OWNER_ROLE, passwords[0], DATABASE
+            )
         url = self._environ["DATABASE_URL"]
         if not _is_above_row_security(url):
             return url, self._environ.get("DATABASE_OWNER_URL") or url
@@ -216,9 +220,7 @@ class Stack:
         prepare_server(url, urlsplit(url).path.lstrip("/") or "postgres", owner_password, app_password)
         return app_url, owner_url
 
-    def _places(
-        self, port: int, database_url: str, owner_url: str, valkey: EmbeddedValkey | None
-    ) -> Places:
+    def _places(self, port: int, database_url: str, owner_url: str, valkey: EmbeddedValkey | None) -> Places:
         given_mpesa = self._environ.get("MPESA_BASE_URL", "")
         mpesa_port = 0 if given_mpesa else self._port_near(MPESA_PORT, "the M-Pesa simulator")
         return Places(
@@ -231,7 +233,9 @@ class Stack:
         )
 
     def _prepare_data(self, places: Places, *, is_embedded: bool) -> Mapping[str, Any]:
-        from haven.db.migrate import upgrade  # Alembic takes a second to import; PostgreSQL is starting by now
+        from haven.db.migrate import (
+            upgrade,
+        )  # Alembic takes a second to import; PostgreSQL is starting by now
 
         self._give_up_if_asked()
         self._say("Bringing the database's schema up to date")

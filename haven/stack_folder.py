@@ -83,7 +83,9 @@ class StackFolder:
         """What only this stack knows; made on the first call."""
         kept = self.read("secrets.json") or {}
         if not isinstance(kept, dict):
-            raise StackError(f"{self.path / 'secrets.json'} is damaged. Put back its copy, or choose another --data.")
+            raise StackError(
+                f"{self.path / 'secrets.json'} is damaged. Put back its copy, or choose another --data."
+            )
         complete = {**_new_secrets(), **kept}
         if complete != kept:
             self.write("secrets.json", complete)

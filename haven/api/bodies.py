@@ -29,7 +29,11 @@ def body(schema: type[Schema], *, partial: bool = False, optional: bool = False)
         optional: no body at all is an empty object.
     """
     # A name of its own in the description: in a merge patch no field is required.
-    named = type(schema.__name__.replace("Body", "Patch"), (schema,), {"__doc__": schema.__doc__}) if partial else schema
+    named = (
+        type(schema.__name__.replace("Body", "Patch"), (schema,), {"__doc__": schema.__doc__})
+        if partial
+        else schema
+    )
     loader = named(partial=partial)
 
     def decorate(view: View) -> View:

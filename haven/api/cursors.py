@@ -27,7 +27,9 @@ class Cursor:
 
     def text(self) -> str:
         """The cursor as clients see it."""
-        return base64.urlsafe_b64encode(orjson.dumps([self.sort, self.value, str(self.id)])).decode().rstrip("=")
+        return (
+            base64.urlsafe_b64encode(orjson.dumps([self.sort, self.value, str(self.id)])).decode().rstrip("=")
+        )
 
 
 def read_cursor(text: str, sort: str) -> Cursor:

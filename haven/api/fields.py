@@ -31,11 +31,10 @@ class Money(fields.Field[Decimal]):
 
     def __init__(self, *, sign: str = "not_negative", **options: Any) -> None:
         """``sign``: ``not_negative``, ``positive`` or ``any``."""
+        described = {"type": "string", "pattern": r"^-?\d{1,12}(\.\d{1,2})?$", "example": "25000.00"}
+        options["metadata"] = described | options.get("metadata", {})
         super().__init__(**options)
         self.sign = sign
-        self.metadata.setdefault("type", "string")
-        self.metadata.setdefault("pattern", r"^-?\d{1,12}(\.\d{1,2})?$")
-        self.metadata.setdefault("example", "25000.00")
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:  # noqa: ARG002
         if isinstance(value, bool) or not isinstance(value, str | int) or len(str(value)) > 20:
@@ -91,8 +90,8 @@ class Phone(fields.String):
     """A Kenyan mobile phone; any usual way of writing it in, E.164 out."""
 
     def __init__(self, **options: Any) -> None:
+        options["metadata"] = {"example": "+254712345678"} | options.get("metadata", {})
         super().__init__(**options)
-        self.metadata.setdefault("example", "+254712345678")
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         try:
@@ -122,7 +121,9 @@ class Row(Schema):
     id = fields.UUID(required=True, dump_only=True)
     created_at = fields.AwareDateTime(required=True, dump_only=True)
     updated_at = fields.AwareDateTime(required=True, dump_only=True)
-    version = fields.Integer(required=True, dump_only=True, metadata={"description": "Rises with each change; makes the ETag."})
+    version = fields.Integer(
+        required=True, dump_only=True, metadata={"description": "Rises with each change; makes the ETag."}
+    )
 
     class Meta:
         unknown = RAISE

@@ -37,7 +37,9 @@ def requires(permission: str) -> Callable[[View], View]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             principal = current_principal()
             if permission != SIGNED_IN and permission not in principal.permissions:
-                raise Forbidden(f"This needs the permission {permission}, which {_held_by(principal)} has not.")
+                raise Forbidden(
+                    f"This needs the permission {permission}, which {_held_by(principal)} has not."
+                )
             session = current_session()
             set_tenant(session, principal.tenant(g.get("request_id", "")))
             return in_transaction(session, view, *args, **kwargs)

@@ -30,7 +30,9 @@ def ready() -> Response:
     """Traffic may come: the database answers and has the schema of this code. Redis only makes things faster."""
     database = _database()
     is_ready = database["status"] == "ok"
-    return json_response({"status": "ok" if is_ready else "down", "database": database}, 200 if is_ready else 503)
+    return json_response(
+        {"status": "ok" if is_ready else "down", "database": database}, 200 if is_ready else 503
+    )
 
 
 @blueprint.get("/health/detailed")
@@ -57,7 +59,10 @@ def _database() -> dict[str, Any]:
     except SQLAlchemyError as error:
         return {"status": "down", "reason": f"PostgreSQL does not answer ({type(error).__name__})"}
     if revision != head():
-        return {"status": "down", "reason": f"schema is at {revision}, this code needs {head()}: `haven db upgrade`"}
+        return {
+            "status": "down",
+            "reason": f"schema is at {revision}, this code needs {head()}: `haven db upgrade`",
+        }
     return {"status": "ok", "revision": revision, "ms": _since(started)}
 
 

@@ -109,7 +109,9 @@ def _store(session: Session, principal: Principal, key: str, request_hash: bytes
         agency_id=principal.agency_id, user_id=principal.user_id, key=key, **values
     )
     # A row that is in the way is older than its time to live: ``_stored`` would have shown it otherwise.
-    session.execute(statement.on_conflict_do_update(index_elements=["agency_id", "user_id", "key"], set_=values))
+    session.execute(
+        statement.on_conflict_do_update(index_elements=["agency_id", "user_id", "key"], set_=values)
+    )
 
 
 def _finish(session: Session, principal: Principal, key: str, finish: Callable[[], Response]) -> Response:

@@ -132,7 +132,9 @@ class Listing:
         Raises:
             Invalid: naming each parameter that is unknown, repeated or wrong.
         """
-        faults = [Fault(name, "is given more than once") for name in arguments if len(arguments.getlist(name)) > 1]
+        faults = [
+            Fault(name, "is given more than once") for name in arguments if len(arguments.getlist(name)) > 1
+        ]
         conditions: list[ColumnElement[bool]] = list(self.always)
         for name, text in arguments.items():
             if name in _RESERVED:
@@ -197,11 +199,12 @@ class Listing:
         return self.key if name == CREATED_AT else self.sorts[name]
 
     def _after(self, column: Any, is_down: bool, cursor: Cursor) -> ColumnElement[bool]:
+        later: ColumnElement[bool] = self.key < cursor.id if is_down else self.key > cursor.id
         if column is self.key:
-            return self.key < cursor.id if is_down else self.key > cursor.id
+            return later
         if cursor.value is None:
             # PostgreSQL puts nulls first when descending, last when ascending.
-            rest = column.is_(None) & (self.key < cursor.id if is_down else self.key > cursor.id)
+            rest: ColumnElement[bool] = column.is_(None) & later
             return rest | column.is_not(None) if is_down else rest
         place = tuple_(cast(cursor.value, column.type), cast(cursor.id, Uuid))
         here = tuple_(column, self.key)

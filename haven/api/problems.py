@@ -22,7 +22,13 @@ _TITLES = {400: "Malformed request", 404: "Not found", 405: "Method not allowed"
 _RETRY_S = 2
 
 
-def problem(status: int, title: str, detail: str, faults: tuple[Fault, ...] = (), headers: dict[str, str] | None = None) -> Response:
+def problem(
+    status: int,
+    title: str,
+    detail: str,
+    faults: tuple[Fault, ...] = (),
+    headers: dict[str, str] | None = None,
+) -> Response:
     """A problem document for the request at hand."""
     document: dict[str, Any] = {
         "type": "about:blank",
@@ -65,8 +71,15 @@ def _database_error(error: DBAPIError) -> Response:
     code = getattr(error.orig, "pgcode", None) or ""
     if code.startswith("22"):
         # Text that PostgreSQL cannot store, a number out of its range: the caller's value, found late.
-        return _haven_error(Malformed("A value cannot be stored: it is out of range or holds a character that text may not."))
-    if error.connection_invalidated or code[:2] in ("08", "53", "57") or code in ("40001", "40P01", "55P03") or not code:
+        return _haven_error(
+            Malformed("A value cannot be stored: it is out of range or holds a character that text may not.")
+        )
+    if (
+        error.connection_invalidated
+        or code[:2] in ("08", "53", "57")
+        or code in ("40001", "40P01", "55P03")
+        or not code
+    ):
         log.warning("database_unavailable", error=type(error.orig).__name__, code=code)
         return _haven_error(Unavailable("The database did not answer in time.", retry_after_s=_RETRY_S))
     return _unforeseen(error)
@@ -74,10 +87,10 @@ def _database_error(error: DBAPIError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
-    if error.response is not None and status < 400:
-        return error.response  # a redirect
     headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    if status == 405:
+    if status == 404:
+        detail = f"There is nothing at {request.path}."
+    elif status == 405:
         detail = f"{request.method} is not allowed here; allowed: {headers.get('Allow', '')}."
     else:
         detail = error.description or error.name
@@ -98,4 +111,6 @@ def faults_of(messages: Any, pointer: str = "") -> Iterator[Fault]:
 
 def _unforeseen(error: Exception) -> Response:
     log.error("unforeseen_error", exc_info=error)
-    return problem(500, "Internal error", "Something went wrong here, not in your request. Tell us the request_id.")
+    return problem(
+        500, "Internal error", "Something went wrong here, not in your request. Tell us the request_id."
+    )

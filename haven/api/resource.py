@@ -31,7 +31,9 @@ class Pagination(Schema):
     """Where one is in a list."""
 
     limit = fields.Integer(required=True)
-    next_cursor = fields.String(required=True, allow_none=True, metadata={"description": "Send it as `cursor`."})
+    next_cursor = fields.String(
+        required=True, allow_none=True, metadata={"description": "Send it as `cursor`."}
+    )
     has_more = fields.Boolean(required=True)
     total = fields.Integer(metadata={"description": "With `include_total=true`."})
 
@@ -62,7 +64,9 @@ class Resource:
     update: Update | None = None
     delete: Delete | None = None
 
-    def answer(self, row_id: uuid.UUID, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    def answer(
+        self, row_id: uuid.UUID, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> Response:
         """The row as the answer to the request at hand, in its own agency."""
         row = self.listing.one(current_session(), row_id)
         tag = {"ETag": etag(row, self.derived)} if "version" in row else {}
@@ -129,16 +133,20 @@ def page_schema(row: type[Schema]) -> type[Schema]:
 def parameters_of(listing: Listing) -> list[dict[str, Any]]:
     """The OpenAPI parameters of a list."""
     described = [
-        _parameter("limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}),
+        _parameter(
+            "limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
+        ),
         _parameter("cursor", {"type": "string"}, "`next_cursor` of the page before."),
-        _parameter("sort", {"type": "string", "enum": list(listing.sort_names), "default": listing.default_sort}),
+        _parameter(
+            "sort", {"type": "string", "enum": list(listing.sort_names), "default": listing.default_sort}
+        ),
         _parameter("include_total", {"type": "boolean", "default": False}),
     ]
     if listing.search is not None:
-        described.append(_parameter("q", {"type": "string", "minLength": 1, "maxLength": SEARCH_MAX}, "Search."))
-    for name in listing.parameters:
-        described.append(_parameter(name, {"type": "string"}))
-    return described
+        described.append(
+            _parameter("q", {"type": "string", "minLength": 1, "maxLength": SEARCH_MAX}, "Search.")
+        )
+    return described + [_parameter(name, {"type": "string"}) for name in listing.parameters]
 
 
 def list_doc(listing: Listing) -> dict[str, Any]:
@@ -165,14 +173,18 @@ def _plural(resource: Resource) -> str:
 def _list(blueprint: Blueprint, resource: Resource) -> None:
     @blueprint.route(resource.path, methods=["GET"], endpoint=f"list_{resource.permission}")
     @requires(f"{resource.permission}:read")
-    @blueprint.response(200, page_schema(resource.row), headers={"Link": _header("The next page (RFC 8288).")})
+    @blueprint.response(
+        200, page_schema(resource.row), headers={"Link": _header("The next page (RFC 8288).")}
+    )
     @blueprint.doc(summary=f"List {_plural(resource)}", **list_doc(resource.listing))
     def listed() -> Response:
         return list_answer(resource.listing)
 
 
 def _read(blueprint: Blueprint, resource: Resource) -> None:
-    @blueprint.route(f"{resource.path}/<uuid:row_id>", methods=["GET"], endpoint=f"read_{resource.permission}")
+    @blueprint.route(
+        f"{resource.path}/<uuid:row_id>", methods=["GET"], endpoint=f"read_{resource.permission}"
+    )
     @requires(f"{resource.permission}:read")
     @blueprint.response(200, resource.row, headers={"ETag": _header("From the version.")})
     @blueprint.doc(
@@ -190,7 +202,9 @@ def _create(blueprint: Blueprint, resource: Resource, create: Create) -> None:
     @blueprint.route(resource.path, methods=["POST"], endpoint=f"create_{resource.permission}")
     @requires(f"{resource.permission}:write")
     @idempotent
-    @blueprint.response(201, resource.row, headers={"Location": _header("The new row."), "ETag": _header("Its version.")})
+    @blueprint.response(
+        201, resource.row, headers={"Location": _header("The new row."), "ETag": _header("Its version.")}
+    )
     @blueprint.doc(summary=f"Make {resource.name}", responses=problems(400, 409, 415, 422))
     @body(resource.body)
     def created(values: dict[str, Any]) -> Response:
@@ -203,7 +217,9 @@ def _update(blueprint: Blueprint, resource: Resource, update: Update) -> None:
     schema = resource.patch or resource.body
     assert schema is not None
 
-    @blueprint.route(f"{resource.path}/<uuid:row_id>", methods=["PATCH"], endpoint=f"update_{resource.permission}")
+    @blueprint.route(
+        f"{resource.path}/<uuid:row_id>", methods=["PATCH"], endpoint=f"update_{resource.permission}"
+    )
     @requires(f"{resource.permission}:write")
     @blueprint.response(200, resource.row, headers={"ETag": _header("The new version.")})
     @blueprint.doc(
@@ -217,7 +233,9 @@ def _update(blueprint: Blueprint, resource: Resource, update: Update) -> None:
 
 
 def _delete(blueprint: Blueprint, resource: Resource, delete: Delete) -> None:
-    @blueprint.route(f"{resource.path}/<uuid:row_id>", methods=["DELETE"], endpoint=f"delete_{resource.permission}")
+    @blueprint.route(
+        f"{resource.path}/<uuid:row_id>", methods=["DELETE"], endpoint=f"delete_{resource.permission}"
+    )
     @requires(f"{resource.permission}:write")
     @blueprint.response(204, description="Removed")
     @blueprint.doc(

@@ -20,7 +20,8 @@ from haven.api.listing import Filter, Listing
 from haven.api.resource import Resource, problems, register
 from haven.billing import schemas, service
 from haven.billing.models import Invoice, InvoiceLine
-from haven.operations.routes import JobRow, job_created
+from haven.operations.routes import job_created
+from haven.operations.schemas import JobRow
 
 blueprint = Blueprint("invoices", __name__, description="Invoices, and the month's rent run.")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Select, and_, exists, func, or_, select, text
+from sqlalchemy import Select, and_, any_, exists, func, literal, or_, select, text
 from sqlalchemy.orm import Session
 
 from haven.billing import ledger, numbers
@@ -229,7 +229,7 @@ def _tell_webhooks(session: Session, charges: Sequence[_Charge]) -> None:
     listening = exists().where(
         WebhookEndpoint.agency_id == tenant_of(session).agency_id,
         WebhookEndpoint.status == "ACTIVE",
-        WebhookEndpoint.events.any("invoice.issued"),  # type: ignore[arg-type]
+        literal("invoice.issued") == any_(WebhookEndpoint.events),
     )
     if not session.execute(select(listening)).scalar_one():
         return

@@ -59,7 +59,10 @@ def _foreign(name: str, diagnosis: Any) -> HavenError:
 
 def _broken_rule(name: str, table: str) -> HavenError:
     rule = name.removeprefix(f"{table}_").removesuffix("_check")
-    return Invalid(f"{rule.replace('_', ' ')} is outside what is allowed.", faults=(Fault(f"/{rule}", "is outside what is allowed"),))
+    return Invalid(
+        f"{rule.replace('_', ' ')} is outside what is allowed.",
+        faults=(Fault(f"/{rule}", "is outside what is allowed"),),
+    )
 
 
 def _fields(name: str, table: str | None) -> list[str]:

@@ -24,7 +24,9 @@ def locked(session: Session, model: type[Row], row_id: uuid.UUID, version: int |
         NotFound: there is none in this agency.
         VersionMismatch: it has another version.
     """
-    row = session.get(model, (tenant_of(session).agency_id, row_id), with_for_update=True, populate_existing=True)
+    row = session.get(
+        model, (tenant_of(session).agency_id, row_id), with_for_update=True, populate_existing=True
+    )
     if row is None:
         raise NotFound(f"There is no {noun(model)} {row_id}.")
     if version is not None and row.version != version:

@@ -134,6 +134,7 @@ def _load(at: cursor, size: Size, plans: list[AgencyPlan], sign_ins: SignIns, st
         is_rebuilt = size.sets_indexes_aside and _are_all_but_empty(at, size)
         with without_indexes(at, REBUILT, steps) if is_rebuilt else nullcontext():
             for block in _all_blocks(plans, sign_ins):
+                steps("waiting for rows", 0)
                 at.copy_expert(block.statement, BytesIO(block.content), _CHUNK_BYTES)
                 steps(block.table, block.rows)
             _check_balances(at, plans)

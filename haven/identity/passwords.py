@@ -20,10 +20,10 @@ class Passwords:
     def is_right(self, stored: str | None, password: str) -> bool:
         """Whether ``password`` is the one stored. No user (None) takes as long, so that time tells nothing."""
         try:
-            is_right = self._hasher.verify(stored or self._stand_in, password)
+            self._hasher.verify(stored or self._stand_in, password)
         except (VerificationError, InvalidHashError):
             return False
-        return is_right and stored is not None
+        return stored is not None
 
     def is_outdated(self, stored: str) -> bool:
         """Whether the costs have been raised since it was stored."""

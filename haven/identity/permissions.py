@@ -48,7 +48,10 @@ ROLES: Final[dict[str, frozenset[str]]] = {
     | {"jobs:read", "jobs:write"},
     "AGENCY_ADMIN": frozenset(PERMISSIONS) - _PLATFORM_ONLY,
     "MANAGER": _READING
-    | {f"{part}:write" for part in ("owners", "properties", "units", "tenants", "leases", "invoices", "payments")}
+    | {
+        f"{part}:write"
+        for part in ("owners", "properties", "units", "tenants", "leases", "invoices", "payments")
+    }
     | {"users:read", "api_keys:read", "api_keys:write", "jobs:write"},
     "ACCOUNTANT": _READING
     | {"owners:write", "invoices:write", "payments:write", "payments:reverse", "audit:read"}

@@ -183,7 +183,9 @@ def _of_api_key(session: Session, token: Token) -> dict[str, Any] | None:
         return None
     key_id, scopes, expires_at, user_id, role = row
     session.execute(
-        update(ApiKey).where(ApiKey.agency_id == token.agency_id, ApiKey.id == key_id).values(last_used_at=func.now())
+        update(ApiKey)
+        .where(ApiKey.agency_id == token.agency_id, ApiKey.id == key_id)
+        .values(last_used_at=func.now())
     )
     return _stored(token.agency_id, user_id, role, scopes, None, key_id, expires_at)
 

@@ -160,7 +160,9 @@ USERS = Resource(
     schemas.UserBody,
     schemas.UserPatch,
     create=lambda session, values: service.create_user(session, desk(), values),
-    update=lambda session, row_id, values, version: service.update_user(session, desk(), row_id, values, version),
+    update=lambda session, row_id, values, version: service.update_user(
+        session, desk(), row_id, values, version
+    ),
     delete=lambda session, row_id, version: service.delete_user(session, desk(), row_id, version),
 )
 register(users, USERS)
@@ -175,7 +177,10 @@ AGENCIES = Resource(
         "agency",
         Agency.id,
         {name: getattr(Agency, name) for name in _AGENCY_COLUMNS},
-        filters={"slug": Filter(Agency.slug, fields.String()), "status": Filter(Agency.status, fields.String())},
+        filters={
+            "slug": Filter(Agency.slug, fields.String()),
+            "status": Filter(Agency.status, fields.String()),
+        },
         sorts={"slug": Agency.slug},
         search=Agency.search,
         always=(Agency.id != PLATFORM,),
@@ -235,7 +240,17 @@ def delete_agency(row_id: uuid.UUID) -> Response:
     )
 
 
-_KEY_COLUMNS = ("id", "name", "prefix", "scopes", "created_by", "created_at", "last_used_at", "expires_at", "revoked_at")
+_KEY_COLUMNS = (
+    "id",
+    "name",
+    "prefix",
+    "scopes",
+    "created_by",
+    "created_at",
+    "last_used_at",
+    "expires_at",
+    "revoked_at",
+)
 KEYS = Listing("API key", ApiKey.id, {name: getattr(ApiKey, name) for name in _KEY_COLUMNS})
 
 
@@ -296,4 +311,3 @@ AUDIT = Listing(
 @audit.doc(summary="Who changed what, from what to what", **list_doc(AUDIT))
 def list_audit() -> Response:
     return list_answer(AUDIT)
-

@@ -74,10 +74,14 @@ class AgencyBody(Body):
     name = Line(required=True)
     slug = fields.String(
         required=True,
-        validate=validate.Regexp(r"^[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?\Z", error="Must be a-z, 0-9 and inner hyphens."),
+        validate=validate.Regexp(
+            r"^[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?\Z", error="Must be a-z, 0-9 and inner hyphens."
+        ),
     )
     timezone = fields.String(validate=_timezone)
-    currency = fields.String(validate=validate.Regexp(r"^[A-Z]{3}\Z", error="Must be an ISO 4217 code, such as KES."))
+    currency = fields.String(
+        validate=validate.Regexp(r"^[A-Z]{3}\Z", error="Must be an ISO 4217 code, such as KES.")
+    )
     status = choice(*AGENCY_STATUS)
     mpesa_shortcode = fields.String(
         allow_none=True, validate=validate.Regexp(r"^\d{5,7}\Z", error="Must have 5 to 7 digits.")
@@ -128,7 +132,9 @@ class Tokens(Schema):
     access_token = fields.String(required=True)
     refresh_token = fields.String(required=True)
     token_type = choice("Bearer", required=True)
-    expires_in = fields.Integer(required=True, metadata={"description": "Life of the access token in seconds."})
+    expires_in = fields.Integer(
+        required=True, metadata={"description": "Life of the access token in seconds."}
+    )
     user = fields.Nested(SignedInUser, required=True)
 
 

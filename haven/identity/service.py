@@ -76,7 +76,9 @@ def delete_user(session: Session, desk: SignIn, user_id: uuid.UUID, version: int
 
 def _check_role(agency_id: uuid.UUID, role: str) -> None:
     if (agency_id == PLATFORM) != (role == _PLATFORM_ROLE):
-        raise Invalid.field("role", "PLATFORM_ADMIN is for operators, every other role for users of an agency")
+        raise Invalid.field(
+            "role", "PLATFORM_ADMIN is for operators, every other role for users of an agency"
+        )
 
 
 def _keep_an_administrator(session: Session, user: User) -> None:
@@ -86,7 +88,10 @@ def _keep_an_administrator(session: Session, user: User) -> None:
     others = session.execute(
         select(User.id)
         .where(
-            User.agency_id == user.agency_id, User.role == user.role, User.status == "ACTIVE", User.id != user.id
+            User.agency_id == user.agency_id,
+            User.role == user.role,
+            User.status == "ACTIVE",
+            User.id != user.id,
         )
         .limit(1)
         .with_for_update()
@@ -141,7 +146,11 @@ def delete_agency(session: Session, principal: Principal, agency_id: uuid.UUID, 
 
 def _agency(session: Session, principal: Principal, agency_id: uuid.UUID, version: int | None) -> Agency:
     agency = session.get(Agency, agency_id, with_for_update=True)
-    if agency is None or (agency_id == PLATFORM) or not (principal.is_platform or agency_id == principal.agency_id):
+    if (
+        agency is None
+        or (agency_id == PLATFORM)
+        or not (principal.is_platform or agency_id == principal.agency_id)
+    ):
         raise NotFound(f"There is no agency {agency_id}.")
     if version is not None and agency.version != version:
         raise VersionMismatch(f"The agency is at version {agency.version}, not {version}: read it again.")

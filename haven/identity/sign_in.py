@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import case, func, select, text, update
+from sqlalchemy import case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -67,7 +67,7 @@ class SignIn:
             raise NotSignedIn("Wrong e-mail address or password.")
         if self._passwords.is_outdated(user.password_hash):
             session.execute(_of(user).values(password_hash=self._passwords.hash(password)))
-        session.execute(SignInThrottle.__table__.delete().where(SignInThrottle.key == throttle))
+        session.execute(delete(SignInThrottle).where(SignInThrottle.key == throttle))
         return self._open(session, user, client)
 
     def refresh(self, session: Session, token_text: str) -> dict[str, Any]:
@@ -93,7 +93,9 @@ class SignIn:
         if stored.used_at is not None:
             self._end(session, [sign_in], "refresh token used twice")
             session.commit()
-            raise NotSignedIn("This refresh token was used before: the session has been ended. Sign in again.")
+            raise NotSignedIn(
+                "This refresh token was used before: the session has been ended. Sign in again."
+            )
         user = session.get(User, (token.agency_id, sign_in.user_id))
         if sign_in.revoked_at is not None or user is None or not _may_enter(session, user):
             raise NotSignedIn("This sign-in has ended: sign in again.")
@@ -106,7 +108,9 @@ class SignIn:
             raise Invalid("An API key is not signed in; revoke it with DELETE /api-keys/{id}.")
         self.end_session(session, principal.agency_id, principal.user_id, principal.session_id)
 
-    def end_session(self, session: Session, agency_id: uuid.UUID, user_id: uuid.UUID, session_id: uuid.UUID) -> bool:
+    def end_session(
+        self, session: Session, agency_id: uuid.UUID, user_id: uuid.UUID, session_id: uuid.UUID
+    ) -> bool:
         """End one session of a user; False where there is none that is open."""
         found = session.execute(
             select(SignInSession).where(
@@ -162,7 +166,9 @@ class SignIn:
         session.flush()
         return self._tokens(access, self._hand_out_refresh(session, sign_in), user)
 
-    def _renew(self, session: Session, sign_in: SignInSession, user: User, now: dt.datetime) -> dict[str, Any]:
+    def _renew(
+        self, session: Session, sign_in: SignInSession, user: User, now: dt.datetime
+    ) -> dict[str, Any]:
         replaced = sign_in.access_token_hash
         after_commit(session, lambda: self._principals.forget([replaced]))
         access = new_token(ACCESS, user.agency_id)
@@ -293,5 +299,3 @@ def _open_sessions(session: Session, user: User) -> list[SignInSession]:
 
 def _of(user: User) -> Any:
     return update(User).where(User.agency_id == user.agency_id, User.id == user.id)
-
-

@@ -114,5 +114,7 @@ def activate(row_id: uuid.UUID) -> Response:
 def terminate(values: dict[str, Any], row_id: uuid.UUID) -> Response:
     return LEASES.changed(
         row_id,
-        lambda session, version: service.terminate_lease(session, row_id, values["date"], values["reason"], version),
+        lambda session, version: service.terminate_lease(
+            session, row_id, values["date"], values["reason"], version
+        ),
     )

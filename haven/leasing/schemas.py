@@ -31,7 +31,9 @@ class TenantRow(Row):
     national_id = fields.String(required=True, allow_none=True)
     status = choice(*TENANT_STATUS, required=True)
     notes = fields.String(required=True, allow_none=True)
-    balance = Money(required=True, metadata={"description": "Open invoices less credit; below nought: in credit."})
+    balance = Money(
+        required=True, metadata={"description": "Open invoices less credit; below nought: in credit."}
+    )
     currency = fields.String(required=True)
 
 

@@ -29,7 +29,9 @@ def create_tenant(session: Session, body: dict[str, Any]) -> uuid.UUID:
     return tenant.id
 
 
-def update_tenant(session: Session, tenant_id: uuid.UUID, changes: dict[str, Any], version: int | None) -> None:
+def update_tenant(
+    session: Session, tenant_id: uuid.UUID, changes: dict[str, Any], version: int | None
+) -> None:
     """Change a tenant."""
     change(locked(session, Tenant, tenant_id, version), changes)
 
@@ -61,7 +63,9 @@ def update_lease(session: Session, lease_id: uuid.UUID, changes: dict[str, Any],
     lease = locked(session, Lease, lease_id, version)
     values = _flat(changes, lease)
     if lease.status == "ACTIVE":
-        fixed = sorted(name for name in values if name not in _FREE_WHEN_ACTIVE and values[name] != getattr(lease, name))
+        fixed = sorted(
+            name for name in values if name not in _FREE_WHEN_ACTIVE and values[name] != getattr(lease, name)
+        )
         if fixed:
             raise Conflict(f"The lease is ACTIVE: {fixed[0]} cannot change any more.")
     elif lease.status != "DRAFT":
@@ -98,7 +102,9 @@ def activate_lease(session: Session, lease_id: uuid.UUID, version: int | None) -
     locked(session, Tenant, lease.tenant_id).status = "ACTIVE"
 
 
-def terminate_lease(session: Session, lease_id: uuid.UUID, on: dt.date, reason: str, version: int | None) -> None:
+def terminate_lease(
+    session: Session, lease_id: uuid.UUID, on: dt.date, reason: str, version: int | None
+) -> None:
     """End a lease on a day; the unit is vacant again when no other lease of it is active.
 
     Raises:
@@ -124,7 +130,10 @@ def terminate_lease(session: Session, lease_id: uuid.UUID, on: dt.date, reason: 
 
 
 def _has_active_lease(session: Session, condition: Any) -> bool:
-    return session.execute(select(Lease.id).where(condition, Lease.status == "ACTIVE").limit(1)).first() is not None
+    return (
+        session.execute(select(Lease.id).where(condition, Lease.status == "ACTIVE").limit(1)).first()
+        is not None
+    )
 
 
 def _flat(body: dict[str, Any], lease: Lease | None = None) -> dict[str, Any]:

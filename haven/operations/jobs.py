@@ -238,7 +238,9 @@ class JobContext:
 
 
 @contextmanager
-def job_session(runtime: Runtime, agency_id: uuid.UUID, actor: str, request_id: str = "") -> Iterator[Session]:
+def job_session(
+    runtime: Runtime, agency_id: uuid.UUID, actor: str, request_id: str = ""
+) -> Iterator[Session]:
     """A transaction outside a request, whose jobs wake workers when it commits."""
     with Session(runtime.engine, expire_on_commit=False) as session:
         session.info["wake"] = runtime.wake
@@ -255,7 +257,9 @@ def _end(job: Job, status: str, now: dt.datetime, error: str | None = None) -> N
 
 
 def _lock(session: Session, job_id: uuid.UUID) -> Job:
-    job = session.get(Job, (tenant_of(session).agency_id, job_id), with_for_update=True, populate_existing=True)
+    job = session.get(
+        Job, (tenant_of(session).agency_id, job_id), with_for_update=True, populate_existing=True
+    )
     if job is None:
         raise NotFound(f"There is no job {job_id}.")
     return job

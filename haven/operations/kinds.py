@@ -23,7 +23,9 @@ KINDS: Final[dict[str, Kind]] = {
     "rent_run": Kind("payments", "workers.payments:rent_run", timeout_s=1800),
     "mpesa_query": Kind("payments", "workers.payments:mpesa_query", timeout_s=60),
     "mpesa_apply": Kind("payments", "workers.payments:mpesa_apply", max_attempts=20, timeout_s=60),
-    "webhook_deliver": Kind("notifications", "workers.notifications:webhook_deliver", max_attempts=10, timeout_s=60),
+    "webhook_deliver": Kind(
+        "notifications", "workers.notifications:webhook_deliver", max_attempts=10, timeout_s=60
+    ),
 }
 
 QUEUES: Final = ("payments", "notifications", "reports", "exports", "maintenance")

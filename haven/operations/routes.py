@@ -31,7 +31,14 @@ _percent = case(
     else_=None,
 )
 _progress = func.jsonb_build_object(
-    "done", Job.progress_done, "total", Job.progress_total, "percent", _percent, "message", Job.progress_message
+    "done",
+    Job.progress_done,
+    "total",
+    Job.progress_total,
+    "percent",
+    _percent,
+    "message",
+    Job.progress_message,
 )
 _JOB_COLUMNS = (
     "id queue kind status attempts max_attempts created_at started_at finished_at result error".split()
@@ -126,7 +133,10 @@ _DELIVERY_COLUMNS = (
 def _deliveries(endpoint_id: uuid.UUID | None) -> Listing:
     always = () if endpoint_id is None else (WebhookDelivery.endpoint_id == endpoint_id,)
     columns = {name: getattr(WebhookDelivery, name) for name in _DELIVERY_COLUMNS}
-    filters = {"event": Filter(WebhookDelivery.event, fields.String()), "status": Filter(WebhookDelivery.status, fields.String())}
+    filters = {
+        "event": Filter(WebhookDelivery.event, fields.String()),
+        "status": Filter(WebhookDelivery.status, fields.String()),
+    }
     return Listing("delivery", WebhookDelivery.id, columns, filters=filters, always=always)
 
 
@@ -134,7 +144,9 @@ def _deliveries(endpoint_id: uuid.UUID | None) -> Listing:
 @requires("webhooks:write")
 @idempotent
 @webhooks.response(201, schemas.NewWebhook)
-@webhooks.doc(summary="Make a webhook; its signing secret is shown this once", responses=problems(400, 415, 422))
+@webhooks.doc(
+    summary="Make a webhook; its signing secret is shown this once", responses=problems(400, 415, 422)
+)
 @body(schemas.WebhookBody)
 def create_webhook(values: dict[str, Any]) -> Response:
     row_id, secret = webhook_endpoints.create(current_session(), runtime().settings.secret_key, values)

@@ -6,7 +6,14 @@ from marshmallow import Schema, fields, validate
 
 from haven.api.fields import Body, Row, choice
 
-EVENTS = ("payment.completed", "payment.failed", "invoice.issued", "lease.activated", "job.finished", "alert.firing")
+EVENTS = (
+    "payment.completed",
+    "payment.failed",
+    "invoice.issued",
+    "lease.activated",
+    "job.finished",
+    "alert.firing",
+)
 JOB_STATUS = ("QUEUED", "SCHEDULED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED")
 
 
@@ -39,7 +46,9 @@ class JobRow(Schema):
 class WebhookBody(Body):
     """Where an agency wants to be told of events."""
 
-    url = fields.Url(required=True, schemes={"http", "https"}, require_tld=False, validate=validate.Length(max=500))
+    url = fields.Url(
+        required=True, schemes={"http", "https"}, require_tld=False, validate=validate.Length(max=500)
+    )
     events = fields.List(choice(*EVENTS), required=True, validate=validate.Length(1, len(EVENTS)))
     status = choice("ACTIVE", "DISABLED")
 

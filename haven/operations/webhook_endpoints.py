@@ -19,7 +19,10 @@ def create(session: Session, secret_key: str, body: dict[str, Any]) -> tuple[uui
     """Make a webhook; its id, and the secret that signs its deliveries, kept encrypted."""
     secret = f"whsec_{secrets.token_urlsafe(32)}"
     endpoint = WebhookEndpoint(
-        agency_id=tenant_of(session).agency_id, id=new_id(), secret=Vault(secret_key).encrypt(secret.encode()), **body
+        agency_id=tenant_of(session).agency_id,
+        id=new_id(),
+        secret=Vault(secret_key).encrypt(secret.encode()),
+        **body,
     )
     session.add(endpoint)
     session.flush()

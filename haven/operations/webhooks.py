@@ -43,7 +43,9 @@ def emit(session: Session, event: str, payload: dict[str, Any]) -> None:
     for endpoint_id in endpoints.all():
         delivery_id = new_id()
         session.add(
-            WebhookDelivery(agency_id=agency_id, id=delivery_id, endpoint_id=endpoint_id, event=event, payload=payload)
+            WebhookDelivery(
+                agency_id=agency_id, id=delivery_id, endpoint_id=endpoint_id, event=event, payload=payload
+            )
         )
         session.flush()
         submit(session, "webhook_deliver", {"delivery_id": str(delivery_id)}, unique_key=str(delivery_id))
@@ -89,7 +91,9 @@ def sign(secret: bytes, at: int, body: bytes) -> str:
     return f"t={at},v1={digest}"
 
 
-def _post(context: JobContext, delivery: WebhookDelivery, endpoint: WebhookEndpoint) -> tuple[int | None, str | None]:
+def _post(
+    context: JobContext, delivery: WebhookDelivery, endpoint: WebhookEndpoint
+) -> tuple[int | None, str | None]:
     settings = context.runtime.settings
     if not settings.webhook_private_addresses and not _is_public(endpoint.url):
         return None, "the address is not a public one"
@@ -98,7 +102,9 @@ def _post(context: JobContext, delivery: WebhookDelivery, endpoint: WebhookEndpo
     signature = sign(secret, int(dt.datetime.now(dt.UTC).timestamp()), body)
     headers = {"Content-Type": "application/json", SIGNATURE: signature, "User-Agent": "Haven"}
     try:
-        answer = httpx.post(endpoint.url, content=body, headers=headers, timeout=_TIMEOUT_S, follow_redirects=False)
+        answer = httpx.post(
+            endpoint.url, content=body, headers=headers, timeout=_TIMEOUT_S, follow_redirects=False
+        )
     except httpx.HTTPError as error:
         return None, type(error).__name__
     return answer.status_code, None if answer.is_success else f"answered {answer.status_code}"

@@ -16,7 +16,9 @@ from haven.api.resource import Resource, problems, register
 from haven.payments import schemas, service
 from haven.payments.listings import PAYMENTS as LISTING
 
-blueprint = Blueprint("payments", __name__, description="Rent received: by M-Pesa, cash, bank, card and cheque.")
+blueprint = Blueprint(
+    "payments", __name__, description="Rent received: by M-Pesa, cash, bank, card and cheque."
+)
 
 PAYMENTS = Resource(
     "payment",

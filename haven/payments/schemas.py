@@ -21,7 +21,9 @@ class PaymentBody(Body):
     """Money received by hand: cash, bank, card, cheque, or an M-Pesa receipt that somebody shows."""
 
     lease_id = fields.UUID(metadata={"description": "May be left out where invoice_id is given."})
-    invoice_id = fields.UUID(allow_none=True, metadata={"description": "Pay this one first; else the oldest open."})
+    invoice_id = fields.UUID(
+        allow_none=True, metadata={"description": "Pay this one first; else the oldest open."}
+    )
     amount = Money(sign="positive", required=True)
     method = choice(*METHOD, required=True)
     paid_at = fields.AwareDateTime(metadata={"description": "Now where it is left out; not in the future."})
@@ -64,7 +66,9 @@ class StkPushBody(Body):
     invoice_id = fields.UUID()
     lease_id = fields.UUID()
     phone = Phone(required=True)
-    amount = Money(sign="positive", required=True, metadata={"description": "Whole shillings, at most 250000."})
+    amount = Money(
+        sign="positive", required=True, metadata={"description": "Whole shillings, at most 250000."}
+    )
 
 
 class ReverseBody(Body):
@@ -87,7 +91,9 @@ class StatusRow(Schema):
     paid_at = fields.AwareDateTime(required=True, allow_none=True)
     failure_code = fields.String(required=True, allow_none=True)
     failure_reason = fields.String(required=True, allow_none=True)
-    may_retry = fields.Boolean(required=True, metadata={"description": "Whether the phone may be asked again."})
+    may_retry = fields.Boolean(
+        required=True, metadata={"description": "Whether the phone may be asked again."}
+    )
     retry_after_s = fields.Integer(required=True, metadata={"description": "Seconds to wait before."})
     updated_at = fields.AwareDateTime(required=True)
     version = fields.Integer(required=True)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.db.session import tenant_of
+from haven.errors import Conflict
 from haven.operations.jobs import submit
 from haven.payments.models import MpesaAttempt, MpesaInbox
 from haven.payments.queries import GIVE_UP_AFTER, give_up
@@ -44,11 +45,7 @@ def submit_due_queries(session: Session, now: dt.datetime) -> int:
         .order_by(MpesaAttempt.next_query_at)
         .limit(_BATCH)
     ).scalars()
-    count = 0
-    for attempt_id in due:
-        submit(session, "mpesa_query", {"attempt_id": str(attempt_id)}, unique_key=str(attempt_id))
-        count += 1
-    return count
+    return sum(_submit(session, "mpesa_query", "attempt_id", attempt_id) for attempt_id in due.all())
 
 
 def settle_silent_pushes(session: Session, now: dt.datetime) -> int:
@@ -97,13 +94,23 @@ def submit_orphaned_callbacks(session: Session, now: dt.datetime) -> int:
         if tries > MAX_TRIES:
             _give_up_on_callback(session, inbox_id)
             continue
-        submit(session, "mpesa_apply", {"inbox_id": str(inbox_id)}, unique_key=str(inbox_id))
+        _submit(session, "mpesa_apply", "inbox_id", inbox_id)
     return len(orphans)
 
 
 def mark_overdue_invoices(session: Session, now: dt.datetime) -> int:
     """Every unpaid invoice whose due date has passed is OVERDUE; how many became it."""
     return billing.mark_overdue(session, now=now)
+
+
+def _submit(session: Session, kind: str, argument: str, row_id: uuid.UUID) -> bool:
+    """Ask for the job unless it is under way; whether it is, one way or the other."""
+    try:
+        submit(session, kind, {argument: str(row_id)}, unique_key=str(row_id))
+    except Conflict:
+        # It has finished this very moment: the next sweep sees what it left.
+        return False
+    return True
 
 
 def _settle_silent(session: Session, attempt_id: uuid.UUID, now: dt.datetime) -> bool:

@@ -49,7 +49,10 @@ _lettable = aliased(Unit)
 _of_property = (_lettable.agency_id == Property.agency_id, _lettable.property_id == Property.id)
 _unit_count = select(func.count()).where(*_of_property).correlate(Property).scalar_subquery()
 _occupied_count = (
-    select(func.count()).where(*_of_property, _lettable.status == "OCCUPIED").correlate(Property).scalar_subquery()
+    select(func.count())
+    .where(*_of_property, _lettable.status == "OCCUPIED")
+    .correlate(Property)
+    .scalar_subquery()
 )
 _PROPERTY_COLUMNS = (
     "name code kind address location county latitude longitude status owner_id".split()
@@ -85,7 +88,15 @@ PROPERTIES = Resource(
 )
 register(properties, PROPERTIES)
 
-_UNIT_COLUMNS = ("property_id", "label", "bedrooms", "rent_amount", "deposit_amount", "status", "payment_reference")
+_UNIT_COLUMNS = (
+    "property_id",
+    "label",
+    "bedrooms",
+    "rent_amount",
+    "deposit_amount",
+    "status",
+    "payment_reference",
+)
 
 UNITS = Resource(
     "unit",
@@ -104,7 +115,11 @@ UNITS = Resource(
             "bedrooms": Filter(Unit.bedrooms, fields.Integer(), ordered=True),
             "rent_amount": Filter(Unit.rent_amount, Money(), ordered=True),
         },
-        sorts={"label": Unit.label, "rent_amount": Unit.rent_amount, "payment_reference": Unit.payment_reference},
+        sorts={
+            "label": Unit.label,
+            "rent_amount": Unit.rent_amount,
+            "payment_reference": Unit.payment_reference,
+        },
         search=Unit.search,
     ),
     schemas.UnitBody,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from marshmallow import fields, validate
+from collections.abc import Callable
+from decimal import Decimal
+
+from marshmallow import ValidationError, fields, validate
 
 from haven.api.fields import Body, Email, Line, Money, Phone, Prose, Row, choice
 
@@ -11,12 +14,22 @@ PROPERTY_STATUS = ("ACTIVE", "INACTIVE", "UNDER_MAINTENANCE")
 UNIT_STATUS = ("VACANT", "OCCUPIED", "RESERVED", "OUT_OF_SERVICE")
 
 
+def _between(low: int, high: int) -> Callable[[Decimal], None]:
+    """A range without marshmallow's ``Range``, whose bounds the description would show as text."""
+
+    def check(value: Decimal) -> None:
+        if not low <= value <= high:
+            raise ValidationError(f"Must be from {low} to {high}.")
+
+    return check
+
+
 def _percent() -> fields.Decimal:
     return fields.Decimal(
         places=2,
         as_string=True,
         allow_nan=False,
-        validate=validate.Range(0, 100),
+        validate=_between(0, 100),
         metadata={"example": "8.00"},
     )
 
@@ -27,7 +40,7 @@ def _degrees(most: int) -> fields.Decimal:
         as_string=True,
         allow_none=True,
         allow_nan=False,
-        validate=validate.Range(-most, most),
+        validate=_between(-most, most),
     )
 
 
@@ -73,7 +86,9 @@ class PropertyBody(Body):
     name = Line(required=True)
     code = fields.String(
         required=True,
-        validate=validate.Regexp(r"^[A-Za-z0-9-]{1,20}\Z", error="Must have 1 to 20 letters, digits or hyphens."),
+        validate=validate.Regexp(
+            r"^[A-Za-z0-9-]{1,20}\Z", error="Must have 1 to 20 letters, digits or hyphens."
+        ),
         metadata={"description": "Unique in the agency."},
     )
     kind = choice(*PROPERTY_KIND, required=True)
@@ -114,7 +129,9 @@ class UnitBody(Body):
     status = choice(*UNIT_STATUS)
     payment_reference = fields.String(
         validate=validate.Regexp(r"^[A-Za-z0-9]{1,12}\Z", error="Must have 1 to 12 letters or digits."),
-        metadata={"description": "What a tenant types as M-Pesa account number; made from code and label if left out."},
+        metadata={
+            "description": "What a tenant types as M-Pesa account number; made from code and label if left out."
+        },
     )
 
 

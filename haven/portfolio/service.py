@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from haven.db.base import Versioned, new_id
+from haven.db.base import new_id
 from haven.db.rows import change, locked
 from haven.db.session import tenant_of
 from haven.errors import Conflict, Invalid
@@ -43,7 +43,9 @@ def create_property(session: Session, body: dict[str, Any]) -> uuid.UUID:
     return _add(session, Property, body)
 
 
-def update_property(session: Session, property_id: uuid.UUID, changes: dict[str, Any], version: int | None) -> None:
+def update_property(
+    session: Session, property_id: uuid.UUID, changes: dict[str, Any], version: int | None
+) -> None:
     """Change a property."""
     change(locked(session, Property, property_id, version), changes)
 
@@ -104,7 +106,7 @@ def vacate(session: Session, unit_id: uuid.UUID) -> None:
         unit.status = "VACANT"
 
 
-def _add(session: Session, model: type[Versioned], body: dict[str, Any]) -> uuid.UUID:
+def _add(session: Session, model: type[Owner | Property | Unit], body: dict[str, Any]) -> uuid.UUID:
     row = model(agency_id=tenant_of(session).agency_id, id=new_id(), **body)
     session.add(row)
     session.flush()

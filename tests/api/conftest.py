@@ -89,7 +89,9 @@ def make_user(app: Flask, engine: Engine, agency_id: uuid.UUID, role: str) -> tu
 def caller_of(app: Flask, engine: Engine):
     """Makes callers: ``caller_of("VIEWER", agency_id)``."""
 
-    def make(role: str = "AGENCY_ADMIN", agency_id: uuid.UUID | None = None, scopes: tuple[str, ...] = ("*",)) -> Caller:
+    def make(
+        role: str = "AGENCY_ADMIN", agency_id: uuid.UUID | None = None, scopes: tuple[str, ...] = ("*",)
+    ) -> Caller:
         if agency_id is None:
             agency_id = PLATFORM if role == "PLATFORM_ADMIN" else make_agency(engine)
         user_id, email = make_user(app, engine, agency_id, role)
@@ -130,7 +132,9 @@ def let_a_flat(by: Caller, start_date: str = "2026-11-01", rent: str = "25000.00
     """Make everything a rent payment needs, through the API; the lease is ACTIVE."""
     number = uuid.uuid4().hex[:8].upper()
     owner = by.made("/owners", full_name="Achieng Otieno", management_fee_percent="8.00")
-    prop = by.made("/properties", name="Umoja Heights", code=f"U{number}", kind="APARTMENT", owner_id=owner["id"])
+    prop = by.made(
+        "/properties", name="Umoja Heights", code=f"U{number}", kind="APARTMENT", owner_id=owner["id"]
+    )
     unit = by.made("/units", property_id=prop["id"], label="A1", rent_amount=rent, deposit_amount="0.00")
     tenant = by.made("/tenants", full_name="Brian Mutua", phone="0712345678")
     draft = by.made("/leases", unit_id=unit["id"], tenant_id=tenant["id"], start_date=start_date, **lease)

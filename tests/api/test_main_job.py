@@ -29,7 +29,9 @@ def test_a_cash_payment_pays_the_oldest_invoice_and_has_a_receipt(admin):
 def test_what_is_paid_too_much_is_credit_that_pays_the_next_invoice(admin):
     flat = let_a_flat(admin)
     an_invoice(admin, flat.lease["id"])
-    payment = admin.made("/payments", lease_id=flat.lease["id"], amount="30000.00", method="BANK", reference="FT1")
+    payment = admin.made(
+        "/payments", lease_id=flat.lease["id"], amount="30000.00", method="BANK", reference="FT1"
+    )
     assert payment["unallocated"] == "5000.00"
 
     december = {"period_start": "2026-12-01", "period_end": "2026-12-31", "due_at": "2027-01-01"}
@@ -42,7 +44,9 @@ def test_what_is_paid_too_much_is_credit_that_pays_the_next_invoice(admin):
 def test_a_reversed_payment_is_owed_again(admin):
     flat = let_a_flat(admin)
     invoice = an_invoice(admin, flat.lease["id"])
-    payment = admin.made("/payments", invoice_id=invoice["id"], amount="25000.00", method="CHEQUE", reference="000123")
+    payment = admin.made(
+        "/payments", invoice_id=invoice["id"], amount="25000.00", method="CHEQUE", reference="000123"
+    )
 
     answer = admin.post(f"/payments/{payment['id']}/reverse", {"reason": "The cheque bounced"})
 

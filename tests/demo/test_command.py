@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from click.testing import CliRunner
@@ -14,7 +15,7 @@ def test_the_command_loads_and_shows_how_to_sign_in(fresh_database: Callable[[],
     result = CliRunner().invoke(main, ["demo", "--size", "small"], env={"DATABASE_OWNER_URL": url})
     assert result.exit_code == 0, result.output
     assert "admin@makao-bora.example" in result.output
-    assert "hvn_" in result.output
+    assert re.search(r"hvn_[0-9a-f]{32}[A-Za-z0-9_-]{43}\n", result.output)
     assert "ledger_entry" in result.output
 
     again = CliRunner().invoke(main, ["demo", "--database-owner-url", url])

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import create_engine, make_url
 
-from haven.db.migrate import sqlalchemy_url
-from haven.db.prepare import APP_ROLE
 from tests.demo.loaded import Loaded
-from tests.support.books import check_books
-from tests.support.servers import Addresses
 
 BROKEN = {
     "each ledger transaction balances": """
@@ -130,16 +125,6 @@ BROKEN = {
 @pytest.mark.parametrize("what", BROKEN)
 def test_nothing_breaks_a_rule(loaded: Loaded, what: str):
     assert loaded.rows(BROKEN[what]) == []
-
-
-def test_the_books_of_every_agency_are_in_order(loaded: Loaded, addresses: Addresses):
-    """The rules that tests of billing ask of what the services wrote."""
-    engine = create_engine(
-        sqlalchemy_url(addresses.database_url(APP_ROLE, str(make_url(loaded.url).database)))
-    )
-    for (agency_id,) in loaded.rows("SELECT id FROM agency"):
-        check_books(engine, agency_id)
-    engine.dispose()
 
 
 def test_an_invoice_is_overdue_from_the_day_after_it_was_due(loaded: Loaded):
