@@ -49,7 +49,7 @@ def _attempt(context: jobs.JobContext, kind: str, arguments: dict[str, Any]) -> 
     except jobs.Cancelled:
         _write(context, lambda session: jobs.stop(session, context.job_id))
         return "CANCELLED"
-    except Exception as error:  # noqa: BLE001  whatever it is, the job's row must say so
+    except Exception as error:  # whatever it is, the job's row must say so
         words = str(error) if isinstance(error, HavenError) else f"{type(error).__name__}: {error}"
         log.exception("job_attempt_failed")
         _write(context, lambda session: jobs.fail(session, context.job_id, words))

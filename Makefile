@@ -1,0 +1,43 @@
+# What people and CI type. `make` alone shows it.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long check format lock clean
+
+help: ## Show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 18
+
+$(READY): requirements-dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c 'import sys; sys.exit("Haven needs Python 3.11 or newer.") if sys.version_info < (3, 11) else None'
+	@echo "Installing what requirements-dev.txt locks (once) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $(READY)
+
+run: $(READY) ## Start everything here: PostgreSQL, Valkey, web, workers, cron, M-Pesa simulator
+	@exec $(BIN)/python -m haven up $(ARGS)
+
+test: $(READY) ## Every test, in parallel, on throw-away servers
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not long" $(ARGS)
+
+test-long: $(READY) ## The tests that take minutes: large volume
+	@$(BIN)/python -m pytest -m long $(ARGS)
+
+check: $(READY) ## ruff, mypy, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(READY) ## Put the code in order
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: ## Write the lock files anew (needs uv)
+	uv pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements.in -o requirements.txt
+	uv pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-dev.in -o requirements-dev.txt
+
+clean: ## Remove what was built; the data in .haven stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
