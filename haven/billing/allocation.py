@@ -1,7 +1,7 @@
 """Which shillings of which payment pay which invoice.
 
-Money and invoices of a lease are each laid end to end; where two stretches overlap, that payment pays that invoice.
-So one statement settles one payment, or the credit of a thousand leases.
+Money and invoices of a lease are each laid end to end; where two stretches overlap, that payment pays that
+invoice. So one statement settles one payment, or the credit of a thousand leases.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def allocate_payment(
 ) -> list[Share]:
     """Let a completed payment pay what its lease owes: the named invoice first, then the oldest (due date, id).
 
-    What is left over stays the payment's ``unallocated``: the tenant's credit. The ledger is the caller's to write.
+    What is left over stays the payment's ``unallocated``: the tenant's credit. The ledger is the caller's to
+    write.
     """
     values = {
         "agency_id": tenant_of(session).agency_id,

@@ -35,12 +35,14 @@ def create(session: Session, body: Mapping[str, Any]) -> uuid.UUID:
     """Make a draft invoice.
 
     Args:
-        body: ``lease_id``, ``period_start``, ``period_end`` (inclusive), ``lines`` and, if wanted, ``due_at``; without
-            it the invoice is due on the lease's billing day of the month it begins in, but not before it begins.
-            A line is ``{"kind", "description", "amount"}``; the amount of a CREDIT is below nought.
+        body: ``lease_id``, ``period_start``, ``period_end`` (inclusive), ``lines`` and, if wanted,
+            ``due_at``; without it the invoice is due on the lease's billing day of the month it begins in,
+            but not before it begins. A line is ``{"kind", "description", "amount"}``; the amount of a CREDIT
+            is below nought.
 
     Raises:
-        Invalid: there is no such lease, the period ends before it starts, or the lines come to less than nought.
+        Invalid: there is no such lease, the period ends before it starts, or the lines come to less than
+        nought.
     """
     total = _total(body["lines"])
     _check_period(body["period_start"], body["period_end"])
@@ -107,7 +109,8 @@ def issue(
 ) -> None:
     """Issue a draft: it gets its number, is posted to the ledger, and the tenant's credit pays what it can.
 
-    Credit pays the oldest unpaid invoice of the lease first. An invoice of nought is PAID at once and posts nothing.
+    Credit pays the oldest unpaid invoice of the lease first. An invoice of nought is PAID at once and posts
+    nothing.
 
     Raises:
         NotFound: there is none in this agency.

@@ -1,7 +1,7 @@
 """The double-entry ledger: what is posted, how it is undone, and what the accounts add up to.
 
-Nothing posted is ever changed. A mistake is corrected by its mirror image, which names what it reverses. That each
-transaction balances is checked by the database when it commits.
+Nothing posted is ever changed. A mistake is corrected by its mirror image, which names what it reverses. That
+each transaction balances is checked by the database when it commits.
 """
 
 from __future__ import annotations

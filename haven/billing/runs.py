@@ -1,8 +1,8 @@
 """The month's rent: an invoice for every active lease, issued, once however often it is asked for.
 
-A lease is billed for the days of the month it covers. Its first invoice also asks for the deposit. Rent is due on the
-lease's billing day, or on the first day it is for where that is later. Each batch is a transaction of its own, so
-a run that is cancelled or killed goes on where it stopped: what is billed is not billed again.
+A lease is billed for the days of the month it covers. Its first invoice also asks for the deposit. Rent is
+due on the lease's billing day, or on the first day it is for where that is later. Each batch is a transaction
+of its own, so a run that is cancelled or killed goes on where it stopped: what is billed is not billed again.
 """
 
 from __future__ import annotations

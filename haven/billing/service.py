@@ -1,7 +1,7 @@
 """What the rest of Haven may ask of billing: invoices, the month's run, balances, the ledger, allocation.
 
-``create``, ``update`` and ``remove`` are those of an invoice; everything takes a session whose tenant is set, and commits
-nothing (but for ``run_period``, whose batches are transactions of their own).
+``create``, ``update`` and ``remove`` are those of an invoice; everything takes a session whose tenant is set,
+and commits nothing (but for ``run_period``, whose batches are transactions of their own).
 """
 
 from haven.billing.allocation import Share, allocate_payment, release_payment

@@ -55,8 +55,8 @@ def store(
 ) -> uuid.UUID | None:
     """Keep a callback as it came; its id in the inbox, or None where the token is none of ours (nothing is kept then).
 
-    Makes the session the agency's, which the token names. One statement; the caller commits before it answers M-Pesa, and
-    then applies it. What is not applied, a sweep finds.
+    Makes the session the agency's, which the token names. One statement; the caller commits before it answers
+    M-Pesa, and then applies it. What is not applied, a sweep finds.
     """
     if not _TOKEN.fullmatch(token):
         return None
@@ -187,7 +187,7 @@ def _paid(
     except ReceiptTaken:
         why = f"The receipt {callback.receipt} is already on another payment."
         return _review(session, attempt, payment, callback, "RECEIPT_TAKEN", why, now)
-    _warn_of_oddities(payment.id, was, callback)
+    _warn_of_oddities(attempt.payment_id, was, callback)
     if was in ("FAILED", "CANCELLED"):
         return _Verdict("APPLIED", f"Paid after it was {was}.")
     return _Verdict("APPLIED", "Paid.")

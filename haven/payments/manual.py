@@ -31,14 +31,15 @@ def create(session: Session, body: Mapping[str, Any], now: dt.datetime | None = 
     """Record money that has been received: the payment is COMPLETED at once, pays invoices and is posted.
 
     Args:
-        body: ``amount`` and ``method``, ``lease_id`` or ``invoice_id`` or both; if wanted ``paid_at`` (now), ``reference``
-            (for MPESA the receipt, which must be there) and ``phone`` (E.164). The named invoice is paid first, then
-            the lease's oldest; what is left over is credit.
+        body: ``amount`` and ``method``, ``lease_id`` or ``invoice_id`` or both; if wanted ``paid_at`` (now),
+            ``reference`` (for MPESA the receipt, which must be there) and ``phone`` (E.164). The named
+            invoice is paid first, then the lease's oldest; what is left over is credit.
 
     Raises:
         Invalid: a value breaks a rule.
         Conflict: the invoice is a draft or void, or the receipt waits among the unmatched ones.
-        IntegrityError: the M-Pesa receipt is on another payment (``payment_receipt_key``; a 409 to the caller).
+        IntegrityError: the M-Pesa receipt is on another payment (``payment_receipt_key``; a 409 to the
+        caller).
     """
     now = now or dt.datetime.now(dt.UTC)
     method, amount = body["method"], body["amount"]

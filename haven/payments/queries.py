@@ -1,7 +1,7 @@
 """Asking M-Pesa what became of a push: when, and what its answer may change.
 
-A query has no receipt and is known to be wrong at times, so it never undoes a payment; what it leaves open for a day
-goes to a person.
+A query has no receipt and is known to be wrong at times, so it never undoes a payment; what it leaves open
+for a day goes to a person.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def next_query(created_at: dt.datetime, now: dt.datetime) -> dt.datetime:
 def ask(context: QueryContext, attempt_id: uuid.UUID) -> str:
     """Ask M-Pesa about an attempt and act on the answer, in transactions of its own; what came of it, in one word.
 
-    ``SETTLED``: there was nothing to ask; ``PUT_OFF``: not now, by the pace; else the answer's ``PAID FAILED PENDING``.
-    No transaction is open while M-Pesa is asked.
+    ``SETTLED``: there was nothing to ask; ``PUT_OFF``: not now, by the pace; else the answer's ``PAID FAILED
+    PENDING``. No transaction is open while M-Pesa is asked.
     """
     with context.session() as session:
         question = _question(session, context.runtime, attempt_id)
@@ -99,8 +99,8 @@ def apply_answer(
 ) -> None:
     """Act on what a status query said, and keep it as evidence.
 
-    PAID completes the payment, its receipt not known yet. FAILED with a final code fails one that is still open. Anything
-    else waits for the next query; after a day it goes to a person. What is paid stays paid.
+    PAID completes the payment, its receipt not known yet. FAILED with a final code fails one that is still
+    open. Anything else waits for the next query; after a day it goes to a person. What is paid stays paid.
     """
     now = now or dt.datetime.now(dt.UTC)
     lease = _lock_lease_if_paid(session, attempt_id, answer, now)

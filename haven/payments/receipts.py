@@ -24,9 +24,9 @@ from haven.portfolio.models import Property, Unit
 def status(session: Session, payment_id: uuid.UUID) -> dict[str, Any]:
     """Where a payment is, for somebody who waits for it: one statement.
 
-    Keys: ``id, status, is_final, method, amount, currency, reference, receipt_number, paid_at, failure_code, failure_reason,
-    may_retry, retry_after_s, updated_at, version``. ``failure_reason`` is a sentence for the payer; ``may_retry`` and
-    ``retry_after_s`` say whether and when the same phone may be asked again.
+    Keys: ``id, status, is_final, method, amount, currency, reference, receipt_number, paid_at, failure_code,
+    failure_reason, may_retry, retry_after_s, updated_at, version``. ``failure_reason`` is a sentence for the
+    payer; ``may_retry`` and ``retry_after_s`` say whether and when the same phone may be asked again.
 
     Raises:
         NotFound: there is none in this agency.
@@ -63,9 +63,10 @@ def status(session: Session, payment_id: uuid.UUID) -> dict[str, Any]:
 def receipt(session: Session, payment_id: uuid.UUID) -> dict[str, Any]:
     """The receipt of a completed payment, as it is given to the tenant: two statements.
 
-    Keys: ``number, payment_id, status, agency, tenant, property, unit, lease_id, amount, currency, method, reference, phone``
-    (masked), ``paid_at, allocations [{invoice_id, number, period_start, period_end, amount}], unallocated, balance_after``: what
-    was owed on the lease once this payment had been counted (below nought: credit), which stays what it was.
+    Keys: ``number, payment_id, status, agency, tenant, property, unit, lease_id, amount, currency, method,
+    reference, phone`` (masked), ``paid_at, allocations [{invoice_id, number, period_start, period_end,
+    amount}], unallocated, balance_after``: what was owed on the lease once this payment had been counted
+    (below nought: credit), which stays what it was.
 
     Raises:
         NotFound: there is none in this agency.
@@ -110,8 +111,8 @@ def receipt(session: Session, payment_id: uuid.UUID) -> dict[str, Any]:
 def evidence(session: Session, payment_id: uuid.UUID) -> dict[str, Any]:
     """Why we think of a payment what we think: each push, callback, query and record, oldest first: three statements.
 
-    Keys: ``payment_id, status, attempts [...], entries [{at, source, result_code, ...}]``. Phones and the provider's ids with
-    phone digits in them are not shown.
+    Keys: ``payment_id, status, attempts [...], entries [{at, source, result_code, ...}]``. Phones and the
+    provider's ids with phone digits in them are not shown.
 
     Raises:
         NotFound: there is none in this agency.

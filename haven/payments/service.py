@@ -1,7 +1,8 @@
 """What the rest of Haven may ask of payments.
 
-``create``, ``update`` and ``reverse`` are those of payments a person records; ``start_push`` and ``send_push`` ask a phone for
-money; ``store_callback``, ``apply_callback`` and ``replay_callback`` take what M-Pesa sends; the sweeps are for the clock.
+``create``, ``update`` and ``reverse`` are those of payments a person records; ``start_push`` and
+``send_push`` ask a phone for money; ``store_callback``, ``apply_callback`` and ``replay_callback`` take what
+M-Pesa sends; the sweeps are for the clock.
 """
 
 from haven.payments.callbacks import apply as apply_callback
@@ -10,8 +11,9 @@ from haven.payments.callbacks import store as store_callback
 from haven.payments.manual import METHODS, create, reverse, update
 from haven.payments.queries import GIVE_UP_AFTER, QueryContext, apply_answer, ask, next_query
 from haven.payments.receipts import evidence, receipt, status
+from haven.payments.ringing import request_payment, send_push
 from haven.payments.statuses import PAID, WAITING
-from haven.payments.stk import Push, request_payment, send_push, start_push
+from haven.payments.stk import Push, start_push
 from haven.payments.sweeps import (
     mark_overdue_invoices,
     settle_silent_pushes,

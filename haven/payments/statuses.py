@@ -1,8 +1,8 @@
 """How a payment's status changes, and what follows from it.
 
-PENDING and PROCESSING wait for the provider. COMPLETED is money received; nothing but an explicit reversal leaves it (a
-trigger of the database holds to that too). FAILED and CANCELLED can still become COMPLETED when evidence of the
-money comes late. NEEDS_REVIEW waits for a person.
+PENDING and PROCESSING wait for the provider. COMPLETED is money received; nothing but an explicit reversal
+leaves it (a trigger of the database holds to that too). FAILED and CANCELLED can still become COMPLETED when
+evidence of the money comes late. NEEDS_REVIEW waits for a person.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a clock does for the payments of one agency: nothing that was lost on the way stays lost for long.
 
-Each sweep may run at any time, twice or not at all for a while; it finds what is left by looking, never by remembering.
+Each sweep may run at any time, twice or not at all for a while; it finds what is left by looking, never by
+remembering.
 """
 
 from __future__ import annotations

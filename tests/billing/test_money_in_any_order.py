@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy import Engine
 
 from haven.billing import service as billing
 from haven.db.session import tenant_session
@@ -21,65 +22,63 @@ amounts = st.decimals(min_value=Decimal("0.01"), max_value=1000, places=2).map(s
 days = st.integers(-3, 3).map(lambda shift: dt.datetime.now(dt.UTC).date() + dt.timedelta(days=shift))
 
 
-def money_machine(engine):
-    """The machine, bound to a database."""
+class Money(RuleBasedStateMachine):
+    """An agency with two leases; ``engine`` is given by a subclass."""
 
-    class Money(RuleBasedStateMachine):
-        invoices = Bundle("invoices")
-        paid = Bundle("paid")
+    engine: Engine
+    invoices = Bundle("invoices")
+    paid = Bundle("paid")
 
-        def __init__(self):
-            super().__init__()
-            self.agency = an_agency(engine)
-            self.leases = [a_lease(engine, self.agency, "700.00", "100.00") for _ in range(2)]
+    def __init__(self):
+        super().__init__()
+        self.agency = an_agency(self.engine)
+        self.leases = [a_lease(self.engine, self.agency, "700.00", "100.00") for _ in range(2)]
 
-        def do(self, act, *args):
-            with suppress(Conflict), tenant_session(engine, self.agency) as session:
-                act(session, *args)
+    def do(self, act, *args):
+        with suppress(Conflict), tenant_session(self.engine, self.agency) as session:
+            act(session, *args)
 
-        @rule(target=invoices, lease=st.integers(0, 1), amount=amounts, due=days)
-        def draft(self, lease, amount, due):
-            return a_draft(engine, self.agency, self.leases[lease], amount, due)
+    @rule(target=invoices, lease=st.integers(0, 1), amount=amounts, due=days)
+    def draft(self, lease, amount, due):
+        return a_draft(self.engine, self.agency, self.leases[lease], amount, due)
 
-        @rule(invoice=invoices)
-        def issue(self, invoice):
-            self.do(billing.issue, invoice)
+    @rule(invoice=invoices)
+    def issue(self, invoice):
+        self.do(billing.issue, invoice)
 
-        @rule(invoice=invoices)
-        def void(self, invoice):
-            self.do(billing.void, invoice, "by chance")
+    @rule(invoice=invoices)
+    def void(self, invoice):
+        self.do(billing.void, invoice, "by chance")
 
-        @rule(target=paid, lease=st.integers(0, 1), amount=amounts, method=st.sampled_from(["CASH", "BANK"]))
-        def pay(self, lease, amount, method):
-            return a_payment(engine, self.agency, self.leases[lease], amount, method=method)
+    @rule(target=paid, lease=st.integers(0, 1), amount=amounts, method=st.sampled_from(["CASH", "BANK"]))
+    def pay(self, lease, amount, method):
+        return a_payment(self.engine, self.agency, self.leases[lease], amount, method=method)
 
-        @rule(invoice=invoices, amount=amounts)
-        def pay_an_invoice(self, invoice, amount):
-            body = {"invoice_id": invoice, "amount": Decimal(amount), "method": "CHEQUE"}
-            self.do(payments.create, body)
+    @rule(invoice=invoices, amount=amounts)
+    def pay_an_invoice(self, invoice, amount):
+        body = {"invoice_id": invoice, "amount": Decimal(amount), "method": "CHEQUE"}
+        self.do(payments.create, body)
 
-        @rule(payment=paid)
-        def reverse(self, payment):
-            self.do(payments.reverse, payment, "by chance")
+    @rule(payment=paid)
+    def reverse(self, payment):
+        self.do(payments.reverse, payment, "by chance")
 
-        @rule(month=st.sampled_from(["2026-09", "2026-12", "2099-01"]))
-        def run_the_month(self, month):
-            billing.run_period(Run(engine, self.agency), month)
+    @rule(month=st.sampled_from(["2026-09", "2026-12", "2099-01"]))
+    def run_the_month(self, month):
+        billing.run_period(Run(self.engine, self.agency), month)
 
-        @rule()
-        def mark_overdue(self):
-            self.do(billing.mark_overdue)
+    @rule()
+    def mark_overdue(self):
+        self.do(billing.mark_overdue)
 
-        @invariant()
-        def the_books_are_right(self):
-            check_books(engine, self.agency)
-
-    return Money
+    @invariant()
+    def the_books_are_right(self):
+        check_books(self.engine, self.agency)
 
 
 def run_money(engine, examples, steps):
     run_state_machine_as_test(
-        money_machine(engine),
+        type("MoneyHere", (Money,), {"engine": engine}),
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,

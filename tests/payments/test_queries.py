@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+from itertools import pairwise
 
 import pytest
 from redis import Redis
@@ -47,7 +48,7 @@ def test_the_schedule():
         asked.append((now - BEGAN).total_seconds())
     assert asked[:8] == [45, 90, 180, 360, 900, 1800, 5400, 9000]
     assert asked[-1] == 86400
-    assert all(later > earlier for earlier, later in zip(asked, asked[1:], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(asked))
 
 
 def test_paid_by_a_query_is_paid_with_its_receipt_unknown(house, push):

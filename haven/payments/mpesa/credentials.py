@@ -40,8 +40,8 @@ class Credentials:
 def credentials_of(session: Session, settings: Settings) -> Credentials:
     """The credentials of the session's agency: one statement.
 
-    Stored ones are JSON with ``consumer_key``, ``consumer_secret``, ``passkey`` and, if wanted, ``shortcode`` and ``till``,
-    sealed by ``haven.crypto.Vault``; the shortcode is else the agency's ``mpesa_shortcode``.
+    Stored ones are JSON with ``consumer_key``, ``consumer_secret``, ``passkey`` and, if wanted, ``shortcode``
+    and ``till``, sealed by ``haven.crypto.Vault``; the shortcode is else the agency's ``mpesa_shortcode``.
 
     Raises:
         Conflict: neither the agency nor the settings have all that is needed.
