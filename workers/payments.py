@@ -1,4 +1,4 @@
-"""Jobs about money: the month's rent, asking M-Pesa, applying what it sent. Each may run again with no second effect."""
+"""Jobs about money: the month's rent, asking M-Pesa, applying what it sent. Run again, they do nothing twice."""
 
 from __future__ import annotations
 

@@ -98,7 +98,8 @@ _ALL_CREDIT: Final = text(
 
 _RELEASE: Final = """
     WITH gone AS (
-      DELETE FROM allocation WHERE agency_id = :agency_id AND {condition} RETURNING payment_id, invoice_id, amount
+      DELETE FROM allocation WHERE agency_id = :agency_id AND {condition}
+      RETURNING payment_id, invoice_id, amount
     ), unpaid AS (
       UPDATE invoice i
          SET paid = i.paid - g.amount, status = {status}, version = i.version + 1, updated_at = now()
@@ -121,7 +122,7 @@ _RELEASE_INVOICE: Final = text(_RELEASE.format(condition="invoice_id = :invoice_
 def allocate_payment(
     session: Session, lease: LockedLease, payment_id: uuid.UUID, first_id: uuid.UUID | None
 ) -> list[Share]:
-    """Let a completed payment pay what its lease owes: the named invoice first, then the oldest (due date, id).
+    """Let a completed payment pay what its lease owes: the named invoice first, then the oldest (due date).
 
     What is left over stays the payment's ``unallocated``: the tenant's credit. The ledger is the caller's to
     write.

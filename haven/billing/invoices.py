@@ -144,7 +144,7 @@ def void(
     version: int | None = None,
     now: dt.datetime | None = None,
 ) -> None:
-    """Void an issued invoice. What was paid for it becomes credit, which pays when the lease's next one is issued.
+    """Void an issued invoice. What was paid for it is credit again, for the next invoice of the lease.
 
     Raises:
         NotFound: there is none in this agency.
@@ -182,12 +182,13 @@ def void(
     session.expire(invoice)
 
 
-# Rows that another transaction is changing are left for the next sweep, so that the sweep never waits or deadlocks.
+# Rows that another transaction is changing are left for the next sweep: it never waits and never deadlocks.
 _MARK_OVERDUE: Final = text(
     """
     WITH late AS (
       SELECT id FROM invoice
-       WHERE agency_id = :agency_id AND status IN ('OPEN', 'PARTIALLY_PAID') AND due_at < :today AND balance > 0
+       WHERE agency_id = :agency_id AND status IN ('OPEN', 'PARTIALLY_PAID')
+         AND due_at < :today AND balance > 0
        ORDER BY due_at, id FOR NO KEY UPDATE SKIP LOCKED
     )
     UPDATE invoice i SET status = 'OVERDUE', version = i.version + 1, updated_at = now()

@@ -130,7 +130,7 @@ def payment_posting(
     amount: Decimal,
     allocated: Decimal,
 ) -> Posting:
-    """What a completed payment posts: Dr clearing, Cr tenant receivable what is allocated, Cr tenant credit the rest."""
+    """What a completed payment posts: Dr clearing, Cr tenant receivable what it pays, Cr tenant credit the rest."""
     entries = (
         Entry(CLEARING_OF_METHOD[method], debit=amount),
         Entry(TENANT_RECEIVABLE, credit=allocated, lease_id=lease_id),
@@ -181,7 +181,7 @@ _POST: Final = text(
 
 
 def post(session: Session, postings: Iterable[Posting]) -> None:
-    """Write transactions into the ledger: two statements however many they are, four when accounts are new."""
+    """Write transactions into the ledger: two statements however many there are, four for new accounts."""
     real = [posting for posting in postings if any(_is_something(entry) for entry in posting.entries)]
     if not real:
         return
@@ -217,9 +217,11 @@ _MIRROR: Final = """
     WITH original AS MATERIALIZED (
       SELECT t.id, t.invoice_id, t.payment_id, uuidv7() AS mirror_id FROM ledger_transaction t
        WHERE t.agency_id = :agency_id AND {condition}
-         AND NOT EXISTS (SELECT FROM ledger_transaction r WHERE r.agency_id = :agency_id AND r.reverses_id = t.id)
+         AND NOT EXISTS (SELECT FROM ledger_transaction r
+                          WHERE r.agency_id = :agency_id AND r.reverses_id = t.id)
     ), mirrored AS (
-      INSERT INTO ledger_transaction (agency_id, id, at, kind, description, invoice_id, payment_id, reverses_id)
+      INSERT INTO ledger_transaction
+             (agency_id, id, at, kind, description, invoice_id, payment_id, reverses_id)
       SELECT :agency_id, mirror_id, :at, :kind, :description, invoice_id, payment_id, id FROM original
     )
     INSERT INTO ledger_entry (agency_id, id, transaction_id, account_id, debit, credit)
@@ -281,12 +283,12 @@ _FIND_ACCOUNTS: Final = text(
       SELECT code, lease_id FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS w(code text, lease_id uuid)
     )
     SELECT a.code, a.lease_id, a.id
-      FROM wanted w JOIN ledger_account a ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id = w.lease_id
-       AND a.owner_id IS NULL
+      FROM wanted w JOIN ledger_account a
+        ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id = w.lease_id AND a.owner_id IS NULL
     UNION ALL
     SELECT a.code, a.lease_id, a.id
-      FROM wanted w JOIN ledger_account a ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id IS NULL
-       AND a.owner_id IS NULL
+      FROM wanted w JOIN ledger_account a
+        ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id IS NULL AND a.owner_id IS NULL
      WHERE w.lease_id IS NULL
     """
 )

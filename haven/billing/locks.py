@@ -21,7 +21,7 @@ from haven.leasing.models import Lease
 
 @dataclass(frozen=True, slots=True)
 class LockedLease:
-    """A lease whose row is locked until the transaction ends; ``today`` is the date in the agency's time zone."""
+    """A lease whose row is locked until the transaction ends; ``today`` is the date where the agency is."""
 
     id: uuid.UUID
     tenant_id: uuid.UUID

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from haven.db.session import tenant_of
 
-# The row stays locked until the transaction ends: whoever rolls back gives his numbers back, so there is no gap.
+# The row stays locked until the transaction ends: a rollback gives its numbers back, so there is no gap.
 _TAKE: Final = text(
     "INSERT INTO counter AS c (agency_id, name, value) VALUES (:agency_id, :name, :count)"
     " ON CONFLICT (agency_id, name) DO UPDATE SET value = c.value + excluded.value RETURNING value"

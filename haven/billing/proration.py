@@ -50,7 +50,7 @@ def days_in(month: dt.date) -> int:
 
 
 def stay(month: dt.date, start: dt.date, end: dt.date | None) -> Stay | None:
-    """Which days of ``month`` (its first day) a lease from ``start`` to ``end`` covers; None for none of them.
+    """The days of ``month`` (its first day) that a lease from ``start`` to ``end`` covers; None: none.
 
     Args:
         end: the lease's last day; None for a lease without end.

@@ -225,7 +225,7 @@ def _charge(month: dt.date, lease: _Due) -> _Charge:
 
 
 def _tell_webhooks(session: Session, charges: Sequence[_Charge]) -> None:
-    """Emit each invoice's event, but only where somebody listens: ten thousand invoices are mostly nobody's news."""
+    """Emit each invoice's event, but only where somebody listens: ten thousand invoices are much news."""
     listening = exists().where(
         WebhookEndpoint.agency_id == tenant_of(session).agency_id,
         WebhookEndpoint.status == "ACTIVE",
@@ -260,8 +260,8 @@ _WRITE: Final = text(
         AS c(invoice_id uuid, lease_id uuid, tenant_id uuid, number int, period_start date, period_end date,
              due_at date, total numeric, status text)
     ), issued AS (
-      INSERT INTO invoice (agency_id, id, lease_id, tenant_id, number, period_start, period_end, issued_at, due_at,
-                           currency, total, status, run_period)
+      INSERT INTO invoice (agency_id, id, lease_id, tenant_id, number, period_start, period_end, issued_at,
+                           due_at, currency, total, status, run_period)
       SELECT :agency_id, invoice_id, lease_id, tenant_id, number, period_start, period_end, :now, due_at,
              :currency, total, status, :month FROM charge
     )

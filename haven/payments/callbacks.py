@@ -1,4 +1,7 @@
-"""What M-Pesa sends: stored byte for byte before anything else, then applied once, whatever order or number it comes in."""
+"""What M-Pesa sends: stored byte for byte before anything else, then applied once.
+
+Callbacks may come twice, late, in any order, before our own request has returned, or not at all.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ def store(
     address: str | None,
     kind: str = "STK",
 ) -> uuid.UUID | None:
-    """Keep a callback as it came; its id in the inbox, or None where the token is none of ours (nothing is kept then).
+    """Keep a callback as it came; its id in the inbox, or None, and nothing kept, where the token is not ours.
 
     Makes the session the agency's, which the token names. One statement; the caller commits before it answers
     M-Pesa, and then applies it. What is not applied, a sweep finds.
@@ -76,7 +79,7 @@ def store(
 
 
 def apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime | None = None) -> str:
-    """Act on a stored callback, once; what came of it, in a sentence. One that was applied before changes nothing.
+    """Act on a stored callback; what came of it, in a sentence. One that was applied before changes nothing.
 
     Raises:
         NotFound: there is no such row in the inbox of this agency.
@@ -85,7 +88,7 @@ def apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime | None = None)
 
 
 def replay(session: Session, inbox_id: uuid.UUID, now: dt.datetime | None = None) -> str:
-    """Act on a stored callback again, as if it had just come; safe, because what it says is done at most once.
+    """Act on a stored callback as if it had just come; safe, because what it says is done at most once.
 
     Raises:
         NotFound: there is no such row in the inbox of this agency.
@@ -95,7 +98,10 @@ def replay(session: Session, inbox_id: uuid.UUID, now: dt.datetime | None = None
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """What becomes of the inbox row: ``APPLIED`` it changed something, ``IGNORED`` it was known, ``REJECTED`` it cannot be used."""
+    """What becomes of the inbox row.
+
+    ``APPLIED``: it was acted on; ``IGNORED``: it was known; ``REJECTED``: it cannot be used.
+    """
 
     state: str
     outcome: str

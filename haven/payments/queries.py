@@ -73,7 +73,7 @@ def next_query(created_at: dt.datetime, now: dt.datetime) -> dt.datetime:
 
 
 def ask(context: QueryContext, attempt_id: uuid.UUID) -> str:
-    """Ask M-Pesa about an attempt and act on the answer, in transactions of its own; what came of it, in one word.
+    """Ask M-Pesa about an attempt and act on the answer, in transactions of its own; the outcome, in a word.
 
     ``SETTLED``: there was nothing to ask; ``PUT_OFF``: not now, by the pace; else the answer's ``PAID FAILED
     PENDING``. No transaction is open while M-Pesa is asked.
@@ -133,7 +133,7 @@ def apply_answer(
 
 
 def give_up(session: Session, attempt: MpesaAttempt, payment: Payment, now: dt.datetime) -> None:
-    """A day has passed and nothing settles it: a person must look. It is not called failed: money may have moved."""
+    """A day has passed and nothing settles it: a person must look. It has not failed: money may have moved."""
     _settle(attempt, "NEEDS_REVIEW", attempt.result_code, now)
     send_to_review(session, payment, code="NO_ANSWER", why="M-Pesa has not said in a day what became of it.")
 

@@ -109,7 +109,7 @@ def receipt(session: Session, payment_id: uuid.UUID) -> dict[str, Any]:
 
 
 def evidence(session: Session, payment_id: uuid.UUID) -> dict[str, Any]:
-    """Why we think of a payment what we think: each push, callback, query and record, oldest first: three statements.
+    """Why we think of a payment what we think: each push, callback, query and record, oldest first.
 
     Keys: ``payment_id, status, attempts [...], entries [{at, source, result_code, ...}]``. Phones and the
     provider's ids with phone digits in them are not shown.

@@ -1,4 +1,4 @@
-"""Asking a phone for rent (STK push), second and third step, so that no phone ever rings twice for one request.
+"""Asking a phone for rent (STK push), second and third step: no phone ever rings twice for one request.
 
 The first step has written down what is about to be done, and committed; then the phone rings, with no
 transaction open; then the answer is written down. A crash anywhere leaves a row that the callback, a status
@@ -58,7 +58,7 @@ def request_payment(
 
 
 def send_push(runtime: Runtime, push: Push) -> str:
-    """Second and third step: ring the phone, once, and write down the answer; the attempt's state by this answer.
+    """Ring the phone, once, and write down the answer; the attempt's state by this answer.
 
     ``ACCEPTED`` the phone rings; ``REJECTED`` it does not, and the payment is FAILED; ``UNKNOWN`` it may: the
     callback or a query decides, and it is never sent again. A push that has been sent before is ``UNKNOWN``

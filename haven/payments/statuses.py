@@ -63,7 +63,7 @@ def complete(
     paid_at: dt.datetime,
     receipt: str | None,
 ) -> None:
-    """The money of a locked payment has come: it is COMPLETED, has a receipt number, pays invoices and is posted.
+    """The money of a locked payment has come: it is COMPLETED and numbered, pays invoices and is posted.
 
     Args:
         lease: the payment's, locked before the payment was.

@@ -74,7 +74,7 @@ def start_push(
     invoice_id: uuid.UUID | None = None,
     now: dt.datetime | None = None,
 ) -> Push:
-    """First step: a payment, PENDING, and the attempt behind it. The caller commits, and only then sends the push.
+    """A payment, PENDING, and the attempt behind it. The caller commits, and only then sends the push.
 
     Args:
         phone: any Kenyan mobile form.

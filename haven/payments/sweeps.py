@@ -50,7 +50,7 @@ def submit_due_queries(session: Session, now: dt.datetime) -> int:
 
 
 def settle_silent_pushes(session: Session, now: dt.datetime) -> int:
-    """What M-Pesa cannot be asked about, because its id never reached us: UNKNOWN, and after a day a person's; how many.
+    """Pushes whose id never reached us, so that nobody can be asked: UNKNOWN, after a day a person's; how many.
 
     A push whose sender died is UNKNOWN too: it may have been sent, so it is not sent again.
     """
@@ -78,7 +78,8 @@ _ORPHANS: Final = text(
        WHERE agency_id = :agency_id AND state = 'RECEIVED' AND received_at <= :before
        ORDER BY received_at LIMIT 200 FOR NO KEY UPDATE SKIP LOCKED
     )
-    UPDATE mpesa_inbox i SET tries = i.tries + 1 FROM orphan WHERE i.agency_id = :agency_id AND i.id = orphan.id
+    UPDATE mpesa_inbox i SET tries = i.tries + 1
+      FROM orphan WHERE i.agency_id = :agency_id AND i.id = orphan.id
     RETURNING i.id, i.tries
     """
 )

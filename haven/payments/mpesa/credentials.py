@@ -69,7 +69,7 @@ def credentials_of(session: Session, settings: Settings) -> Credentials:
 
 
 def client_for(runtime: Runtime, credentials: Credentials) -> MpesaClient:
-    """A client with these credentials; its access token is shared with all processes through Redis. Close it."""
+    """A client with these credentials; its access token is shared through Redis. Close it."""
     settings = runtime.settings
     return MpesaClient(
         settings.mpesa_base_url,
