@@ -165,6 +165,10 @@ class EmbeddedPostgres:
     def data(self) -> Path:
         return self.home / "data"
 
+    @property
+    def title(self) -> str:
+        return "PostgreSQL"
+
     def prepare(self) -> None:
         """Make the data folder if there is none (about half a second) and write the settings."""
         self._bin = self._reachable_installation() / "bin"
@@ -302,6 +306,10 @@ class EmbeddedValkey:
     password: str
     durable: bool = True
     databases: int = 64
+
+    @property
+    def title(self) -> str:
+        return "Valkey"
 
     def prepare(self) -> None:
         """Write its configuration; the password is kept off the command line."""

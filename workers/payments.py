@@ -1,4 +1,4 @@
-"""Jobs about money: the month's rent, asking M-Pesa, applying what it sent. Run again, they do nothing twice."""
+"""Jobs about money: the month's rent, asking M-Pesa, applying what it sent. None does anything twice."""
 
 from __future__ import annotations
 

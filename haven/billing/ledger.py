@@ -130,7 +130,7 @@ def payment_posting(
     amount: Decimal,
     allocated: Decimal,
 ) -> Posting:
-    """What a completed payment posts: Dr clearing, Cr tenant receivable what it pays, Cr tenant credit the rest."""
+    """What a completed payment posts: Dr clearing; Cr receivable what it pays, tenant credit the rest."""
     entries = (
         Entry(CLEARING_OF_METHOD[method], debit=amount),
         Entry(TENANT_RECEIVABLE, credit=allocated, lease_id=lease_id),

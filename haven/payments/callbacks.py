@@ -56,7 +56,7 @@ def store(
     address: str | None,
     kind: str = "STK",
 ) -> uuid.UUID | None:
-    """Keep a callback as it came; its id in the inbox, or None, and nothing kept, where the token is not ours.
+    """Keep a callback as it came; its id in the inbox; None, and nothing kept, where the token is not ours.
 
     Makes the session the agency's, which the token names. One statement; the caller commits before it answers
     M-Pesa, and then applies it. What is not applied, a sweep finds.

@@ -133,7 +133,7 @@ def apply_answer(
 
 
 def give_up(session: Session, attempt: MpesaAttempt, payment: Payment, now: dt.datetime) -> None:
-    """A day has passed and nothing settles it: a person must look. It has not failed: money may have moved."""
+    """A day has passed and nothing settles it: a person must look. Not failed, for money may have moved."""
     _settle(attempt, "NEEDS_REVIEW", attempt.result_code, now)
     send_to_review(session, payment, code="NO_ANSWER", why="M-Pesa has not said in a day what became of it.")
 

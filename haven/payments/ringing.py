@@ -70,7 +70,8 @@ def send_push(runtime: Runtime, push: Push) -> str:
             return "UNKNOWN"
         try:
             credentials = credentials_of(session, runtime.settings)
-        except Conflict as error:
+        except (Conflict, ValueError) as error:
+            # Not there, incomplete, or sealed with another SECRET_KEY: nothing has rung.
             return _record(session, push, PushRejected("NOT_SET_UP", str(error), is_configuration=True))
     answer = _ring(runtime, push, credentials)
     with _session(runtime, push) as session:

@@ -50,7 +50,7 @@ def submit_due_queries(session: Session, now: dt.datetime) -> int:
 
 
 def settle_silent_pushes(session: Session, now: dt.datetime) -> int:
-    """Pushes whose id never reached us, so that nobody can be asked: UNKNOWN, after a day a person's; how many.
+    """Pushes whose id never reached us, so nobody can be asked: UNKNOWN, after a day a person's; how many.
 
     A push whose sender died is UNKNOWN too: it may have been sent, so it is not sent again.
     """

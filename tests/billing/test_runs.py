@@ -16,7 +16,7 @@ from haven.db.migrate import sqlalchemy_url
 from haven.db.session import tenant_session
 from haven.errors import Invalid
 from haven.leasing.models import Lease, Tenant
-from haven.operations.models import Job
+from haven.operations.models import Job, WebhookDelivery, WebhookEndpoint
 from haven.portfolio.models import Unit
 from tests.support.books import check_books
 from tests.support.builders import a_lease, a_payment, a_property, an_agency
@@ -251,6 +251,21 @@ def test_ten_thousand_leases_are_billed_in_ten_seconds(engine, owner_url):
     elapsed_s = time.monotonic() - started
     check_books(engine, agency)
     assert elapsed_s < 10, f"{elapsed_s:.1f} s"
+
+
+def test_a_run_tells_the_webhooks_that_listen(engine):
+    agency = an_agency(engine)
+    many_leases(engine, agency, 3)
+    with tenant_session(engine, agency) as session:
+        for events in (["invoice.issued"], ["payment.completed"]):
+            session.add(
+                WebhookEndpoint(agency_id=agency, url="https://x.test", events=events, secret=b"sealed")
+            )
+    billing.run_period(Run(engine, agency), FUTURE)
+    with tenant_session(engine, agency) as session:
+        told = session.scalars(select(WebhookDelivery.payload)).all()
+    assert sorted(payload["number"] for payload in told) == ["INV-000001", "INV-000002", "INV-000003"]
+    assert told[0]["total"] == "25000.00"
 
 
 def test_a_run_is_asked_for_as_one_job(engine):

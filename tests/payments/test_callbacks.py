@@ -10,6 +10,7 @@ from sqlalchemy import Select, event, select, update
 from sqlalchemy.orm import Session
 
 from haven.errors import NotFound
+from haven.operations.models import WebhookDelivery, WebhookEndpoint
 from haven.payments import callbacks
 from haven.payments import service as payments
 from haven.payments.models import MpesaAttempt, MpesaInbox
@@ -117,6 +118,29 @@ def test_paid(house, push):
     assert payment.paid_at == dt.datetime(2026, 11, 24, 7, 15, 30, tzinfo=dt.UTC)
     assert house.attempt(push.attempt_id).checkout_request_id == CHECKOUT_ID
     check_books(house.engine, house.agency_id)
+
+
+def test_webhooks_hear_of_what_was_paid_and_what_failed_once(house, push):
+    with house.session() as session:
+        session.add(
+            WebhookEndpoint(
+                agency_id=house.agency_id,
+                url="https://x.test",
+                events=["payment.completed", "payment.failed"],
+                secret=b"sealed",
+            )
+        )
+    for body in (failed_body(1037), failed_body(1037), paid_body(), paid_body()):
+        hear(house, push, body)
+    with house.session() as session:
+        rows = session.execute(
+            select(WebhookDelivery.event, WebhookDelivery.payload).order_by(WebhookDelivery.id)
+        )
+        told = [(name, payload["status"], payload["reference"]) for name, payload in rows]
+    assert told == [
+        ("payment.failed", "FAILED", None),
+        ("payment.completed", "COMPLETED", "UKO1ABCDEF"),
+    ]
 
 
 def test_a_time_to_come_is_not_believed(house, push):

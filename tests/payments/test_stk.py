@@ -277,6 +277,15 @@ def test_without_credentials_the_payment_fails_and_says_so(house, settings, engi
     assert house.payment(push.payment_id).failure_code == "NOT_SET_UP"
 
 
+def test_credentials_sealed_with_another_key_fail_the_payment_and_ring_nothing(house, runtime, simulator):
+    with house.session() as session:
+        session.execute(update(Agency).values(mpesa_credentials=Vault("another key").encrypt(b"{}")))
+    push = house.start(a_phone())
+    assert payments.send_push(runtime, push) == "REJECTED"
+    assert house.payment(push.payment_id).failure_code == "NOT_SET_UP"
+    assert simulator.pushes_of(push.phone) == []
+
+
 def test_mpesa_out_of_reach_fails_the_payment(house, runtime):
     away = dataclasses.replace(
         runtime, settings=dataclasses.replace(runtime.settings, mpesa_base_url="http://127.0.0.1:9")
