@@ -176,6 +176,8 @@ def _show(console: Console, folder: StackFolder, described: Mapping[str, Any], t
     """The short screen: where everything is, a login, what to try next."""
     admin = described.get("agency_admin") or {}
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     rows = [
         ("API", f"{described['url']}/api/v1"),
         ("to read", f"{described['url']}/docs"),
