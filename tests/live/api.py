@@ -64,9 +64,7 @@ class Live:
 
     def wait(self, payment_id: str, *statuses: str, for_s: float = 45) -> dict[str, Any]:
         """The payment once it has one of the statuses."""
-        return self.wait_until(
-            f"/payments/{payment_id}", lambda row: row["status"] in statuses, for_s=for_s
-        )
+        return self.wait_until(f"/payments/{payment_id}", lambda row: row["status"] in statuses, for_s=for_s)
 
     def wait_until(self, path: str, is_so: Any, for_s: float = 45) -> dict[str, Any]:
         deadline = time.monotonic() + for_s
