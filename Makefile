@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check format lock clean
+.PHONY: help run test test-long bench check format lock clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 18
@@ -24,6 +24,9 @@ test: $(READY) ## Every test, in parallel, on throw-away servers
 
 test-long: $(READY) ## The tests that take minutes: large volume
 	@$(BIN)/python -m pytest -m long $(ARGS)
+
+bench: $(READY) ## Measure: ratios, interleaved, medians
+	@$(BIN)/python -m pytest tests/performance -m long -q -s $(ARGS)
 
 check: $(READY) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import quote
 
 import psutil
@@ -160,6 +160,7 @@ class EmbeddedPostgres:
     account: Account | None = None
     durable: bool = True
     settings: Mapping[str, str] = field(default_factory=dict)
+    title: ClassVar[str] = "PostgreSQL"
 
     @property
     def data(self) -> Path:
@@ -306,6 +307,7 @@ class EmbeddedValkey:
     password: str
     durable: bool = True
     databases: int = 64
+    title: ClassVar[str] = "Valkey"
 
     @property
     def title(self) -> str:

@@ -10,7 +10,6 @@ from typing import Any, Final
 import redis
 import structlog
 from rq import Queue
-from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 from sqlalchemy import Engine, create_engine
 
@@ -80,25 +79,30 @@ def jobs_redis(settings: Settings, timeout_s: float | None = _REDIS_TIMEOUT_S) -
 def _waker(connection: redis.Redis) -> Wake:
     def wake(agency_id: uuid.UUID, job_id: uuid.UUID, kind: str) -> None:
         spec = KINDS[kind]
+        queue = Queue(spec.queue, connection=connection, serializer=JSONSerializer)
         try:
-            Queue(spec.queue, connection=connection, serializer=JSONSerializer).enqueue_call(
-                RUNNER,
-                args=(str(agency_id), str(job_id)),
-                timeout=spec.timeout_s,
-                ttl=_WAKE_TTL_S,
-                result_ttl=0,
-                failure_ttl=_WAKE_TTL_S,
-                description=f"{kind} {job_id}",
-                # One wake-up of a job at a time: the sweeper may call for one that still waits.
-                job_id=job_id.hex,
-                unique=True,
-            )
-        except DuplicateJobError:
-            return
+            if queue.get_job_position(job_id.hex) is not None:
+                return
+            _enqueue(queue, agency_id, job_id, kind)
         except redis.RedisError as error:
             log.warning("worker_not_woken", job_id=str(job_id), kind=kind, error=type(error).__name__)
 
     return wake
+
+
+def _enqueue(queue: Queue, agency_id: uuid.UUID, job_id: uuid.UUID, kind: str) -> None:
+    # No ``unique``: what a worker that was killed has left in Redis must not keep its job from being run again.
+    # Two workers that are woken for one job do no harm: one of them claims its row.
+    queue.enqueue_call(
+        RUNNER,
+        args=(str(agency_id), str(job_id)),
+        timeout=KINDS[kind].timeout_s,
+        ttl=_WAKE_TTL_S,
+        result_ttl=0,
+        failure_ttl=_WAKE_TTL_S,
+        description=f"{kind} {job_id}",
+        job_id=job_id.hex,
+    )
 
 
 def _run_here(agency_id: uuid.UUID, job_id: uuid.UUID, kind: str) -> None:  # noqa: ARG001

@@ -10,18 +10,24 @@ import os
 import socket
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import psycopg2
 
-from haven.db.prepare import APP_ROLE, OWNER_ROLE, prepare_server, signs_in, with_role
+from haven.db.prepare import (
+    APP_ROLE,
+    OWNER_ROLE,
+    drop_database,
+    has_role,
+    is_above_row_security,
+    prepare_server,
+    signs_in,
+    with_role,
+)
 from haven.embedded_servers import (
     EmbeddedPostgres,
     EmbeddedValkey,
@@ -31,9 +37,9 @@ from haven.embedded_servers import (
     postgres_account,
 )
 from haven.stack_folder import StackError, StackFolder
-from haven.supervisor import ProcessRecord, Program, Supervisor, create_time, stop_left_over
+from haven.stack_programs import Places, Programs, haven_programs
+from haven.supervisor import ProcessRecord, Supervisor, create_time, stop_left_over
 
-CHECKOUT: Final = Path(__file__).parent.parent
 DATABASE: Final = "haven"
 WEB_PORT: Final = 8000
 MPESA_PORT: Final = 8081
@@ -45,21 +51,6 @@ LOOK_S: Final = 0.2
 
 class StopAsked(Exception):
     """Somebody asked to stop while the stack was starting."""
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where everything of one stack is."""
-
-    url: str
-    database_url: str
-    owner_url: str
-    redis_url: str
-    mpesa_url: str
-    has_simulator: bool
-
-
-Programs = Callable[[Places, Mapping[str, str]], Sequence[Program]]
 
 
 class Stack:
@@ -83,7 +74,7 @@ class Stack:
         port: int | None = None,
         say: Callable[[str], None],
         stop_asked: Callable[[], int],
-        programs: Programs | None = None,
+        programs: Programs = haven_programs,
         load_demo: Callable[[str], Mapping[str, Any]] | None = None,
     ) -> None:
         self._folder = folder
@@ -91,7 +82,7 @@ class Stack:
         self._port = port
         self._say = say
         self._stop_asked = stop_asked
-        self._programs = programs or haven_programs
+        self._programs = programs
         self._load_demo = load_demo
         self._ports = _Ports()
         self._supervisor = Supervisor(folder.logs, self._write_down)
@@ -197,13 +188,17 @@ class Stack:
         passwords = (self._secrets["owner_password"], self._secrets["app_password"])
         if postgres is not None:
             if self._folder.read("demo-unfinished.json"):
-                _drop_database(postgres.url(), DATABASE)
+                drop_database(postgres.url(), DATABASE)
             prepare_server(postgres.url(), DATABASE, *passwords)
             return postgres.url(APP_ROLE, passwords[1], DATABASE), postgres.url(
                 OWNER_ROLE, passwords[0], DATABASE
             )
         url = self._environ["DATABASE_URL"]
-        if not _is_above_row_security(url):
+        try:
+            is_superuser = is_above_row_security(url)
+        except psycopg2.OperationalError as error:
+            raise StackError(f"DATABASE_URL cannot be used: {str(error).strip()}") from None
+        if not is_superuser:
             return url, self._environ.get("DATABASE_OWNER_URL") or url
         return self._prepare_given_server(url, *passwords)
 
@@ -211,7 +206,7 @@ class Stack:
         """Row-level security binds no superuser: given one, make the two roles and go on as these."""
         owner_url = with_role(url, OWNER_ROLE, owner_password)
         app_url = with_role(url, APP_ROLE, app_password)
-        if not signs_in(url, APP_ROLE, app_password):
+        if has_role(url, APP_ROLE) and not signs_in(app_url):
             raise StackError(
                 f"DATABASE_URL signs in as a superuser, whom no row-level security binds, and its server has a role"
                 f" {APP_ROLE} already. Give that role's URL in DATABASE_URL and {OWNER_ROLE}'s in DATABASE_OWNER_URL."
@@ -337,42 +332,6 @@ class _Ports:
         return True
 
 
-def haven_programs(places: Places, settings: Mapping[str, str]) -> list[Program]:
-    """The programs of Haven itself, as they are run on a platform too (see Procfile)."""
-
-    def program(name: str, *arguments: str, url: str = "", ready_path: str = "") -> Program:
-        return Program(
-            name=name,
-            argv=[sys.executable, "-m", *arguments],
-            env=settings,
-            cwd=CHECKOUT,
-            ready=(lambda: answers(url + ready_path)) if url else None,
-            address=url,
-        )
-
-    programs = [
-        program("web", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app", url=places.url, ready_path="/ready"),
-        program("worker", "workers"),
-        program("cron", "workers.cron"),
-    ]
-    if places.has_simulator:
-        port = str(urlsplit(places.mpesa_url).port)
-        arguments = ("haven", "mpesa-simulator", "--host", "127.0.0.1", "--port", port)
-        programs.append(
-            program("mpesa-simulator", *arguments, url=places.mpesa_url, ready_path="/simulator/health")
-        )
-    return programs
-
-
-def answers(url: str) -> bool:
-    """Whether a GET of this address is answered with success within a second."""
-    try:
-        with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310 (our own address)
-            return bool(response.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
-
-
 def _describe(places: Places, demo: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "url": places.url,
@@ -384,20 +343,6 @@ def _describe(places: Places, demo: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _is_above_row_security(url: str) -> bool:
-    try:
-        connection = psycopg2.connect(url, connect_timeout=5)
-    except psycopg2.OperationalError as error:
-        raise StackError(f"DATABASE_URL cannot be used: {str(error).strip()}") from None
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
-            row = cursor.fetchone()
-            return bool(row and row[0])
-    finally:
-        connection.close()
-
-
 def _has_agencies(url: str) -> bool:
     connection = psycopg2.connect(url, connect_timeout=5)
     try:
@@ -405,15 +350,5 @@ def _has_agencies(url: str) -> bool:
             cursor.execute("SELECT set_config('haven.platform', 'on', true)")
             cursor.execute("SELECT 1 FROM agency WHERE slug <> 'platform' LIMIT 1")
             return cursor.fetchone() is not None
-    finally:
-        connection.close()
-
-
-def _drop_database(superuser_url: str, database: str) -> None:
-    connection = psycopg2.connect(superuser_url)
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
     finally:
         connection.close()

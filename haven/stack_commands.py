@@ -1,4 +1,4 @@
-"""``haven up``, ``haven down`` and ``haven status``: the embedded stack from the command line."""
+"""``haven up``, ``haven down`` and ``haven status``."""
 
 from __future__ import annotations
 
@@ -8,192 +8,233 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import psutil
 from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
 from rich.table import Table
 
-from haven.embedded_servers import ServerUnavailable
-from haven.stack import CHECKOUT, Stack, StopAsked
 from haven.stack_folder import StackError, StackFolder
-from haven.supervisor import ProgramFailed, find_process
+from haven.supervisor import find_process, log_tail, stop_left_over
 
-DEFAULT_DATA: Final = Path(".haven")
-_READY_WITHIN_S: Final = 120.0
-_STOPPED_WITHIN_S: Final = 60.0
+if TYPE_CHECKING:
+    from haven.stack import Stack
 
-_data = click.option(
+START_S: Final = 180.0
+STOP_S: Final = 90.0
+NOT_RUNNING: Final = 3
+"""The exit code of ``haven status`` where nothing runs, as service managers have it."""
+
+_data_option = click.option(
     "--data",
-    "data",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_DATA,
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".haven"),
     show_default=True,
-    help="The stack's folder: data, logs, secrets, stack.json.",
+    help="Folder of its data, logs and secrets.",
 )
 
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(1, 65535), help="Port of the web; without it 8000, or a free one."
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Port of the web. Default: 8000, or a free one if that is taken.",
 )
-@_data
+@_data_option
 @click.option("--detach", is_flag=True, help="Return when it is ready; `haven down` stops it.")
-def up(port: int | None, data: Path, detach: bool) -> None:
-    """Start Haven here: PostgreSQL, Valkey, web, workers, cron, M-Pesa simulator."""
-    folder = StackFolder(data)
-    console = Console(highlight=False)
-    try:
-        folder.make()
+def up(port: int | None, folder: Path, detach: bool) -> None:
+    """Start Haven here: PostgreSQL, Valkey, web, workers, cron and the M-Pesa simulator.
+
+    DATABASE_URL and REDIS_URL, where set, name servers to use instead of the embedded ones.
+    """
+    stack_folder = StackFolder(folder)
+    with _errors_in_words():
+        stack_folder.make()
         if detach:
-            _detach(folder, port, console)
+            _refuse_a_second(stack_folder)
+            _start_detached(stack_folder, port)
         else:
-            _run(folder, port, console)
-    except (StackError, ServerUnavailable, ProgramFailed) as error:
-        raise click.ClickException(str(error)) from None
+            _run(stack_folder, port)
 
 
 @click.command()
-@_data
-def down(data: Path) -> None:
+@_data_option
+def down(folder: Path) -> None:
     """Stop what `haven up` started; the data stays."""
-    folder = StackFolder(data)
-    if not folder.is_running():
-        click.echo("Haven is not running here.")
-        return
-    supervisor = find_process(folder.records()[0])
-    if supervisor is None:
-        raise click.ClickException("The supervisor is just starting; try again in a moment.")
-    supervisor.send_signal(signal.SIGTERM)
-    try:
-        supervisor.wait(_STOPPED_WITHIN_S)
-    except psutil.TimeoutExpired:
-        raise click.ClickException(
-            f"The supervisor (pid {supervisor.pid}) has not stopped within {_STOPPED_WITHIN_S:.0f} s."
-        ) from None
-    click.echo(f"Stopped. The data is in {folder.path}.")
+    stack_folder = StackFolder(folder)
+    console = _console()
+    with _errors_in_words():
+        records = stack_folder.records()
+        if stack_folder.is_running():
+            _stop_supervisor(stack_folder)
+            console.print("Haven has stopped. Its data is in", str(stack_folder.path))
+        elif found := stop_left_over(records):
+            stack_folder.remove("stack.json")
+            console.print("Stopped what a supervisor that was killed had left:", ", ".join(found))
+        else:
+            console.print("Haven is not running in", str(stack_folder.path))
 
 
 @click.command()
-@_data
-def status(data: Path) -> None:
-    """Show each process of the stack: state, pid, address."""
-    folder = StackFolder(data)
-    if not folder.is_running():
-        click.echo("Haven is not running here. `haven up` starts it.")
-        raise SystemExit(1)
-    table = Table("process", "state", "pid", "restarts", "address")
-    for record in folder.records():
-        state = record.state if find_process(record) else "gone"
-        table.add_row(record.name, state, str(record.pid), str(record.restarts), record.address)
-    Console(highlight=False).print(table)
+@_data_option
+def status(folder: Path) -> None:
+    """Show each process of the stack: state, pid, restarts, address. Exit code 3 if it is not running."""
+    stack_folder = StackFolder(folder)
+    with _errors_in_words():
+        is_running = stack_folder.is_running()
+        records = [record for record in stack_folder.records() if find_process(record)]
+    console = _console()
+    if not is_running:
+        left = f" (left over: {', '.join(record.name for record in records)})" if records else ""
+        console.print(f"Haven is not running in {escape(str(stack_folder.path))}{left}")
+        sys.exit(NOT_RUNNING)
+    table = Table("program", "state", "pid", "restarts", "address", box=None)
+    for record in records:
+        table.add_row(record.name, record.state, str(record.pid), str(record.restarts), record.address)
+    console.print(table)
 
 
-def _run(folder: StackFolder, port: int | None, console: Console) -> None:
-    """Be the supervisor until somebody asks to stop."""
-    _take(folder)
-    asked = _Asked()
-    stack = Stack(
-        folder,
-        os.environ,
-        port=port,
-        say=lambda words: console.print(f"  {words} …"),
-        stop_asked=lambda: asked.times,
-        load_demo=_load_demo,
-    )
-    began = time.monotonic()
-    try:
-        described = stack.start()
-        _show(console, folder, described, time.monotonic() - began)
-        stack.look_after()
-    except StopAsked:
-        pass
-    finally:
-        console.print("  Stopping …")
-        stack.stop()
-        folder.release()
-    console.print(f"  Stopped. The data is in {folder.path}.")
+class _errors_in_words:  # noqa: N801
+    """Turns what went wrong into one message and exit code 1, without a traceback."""
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        from haven.embedded_servers import ServerUnavailable
+        from haven.supervisor import ProgramFailed
+
+        if isinstance(error, StackError | ServerUnavailable | ProgramFailed):
+            raise click.ClickException(str(error)) from None
 
 
 class _Asked:
-    """Counts how often somebody asked to stop: Ctrl-C, or a SIGTERM."""
+    """Counts the signals that ask to stop; the second one asks to hurry."""
 
     def __init__(self) -> None:
         self.times = 0
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._ask)
+            signal.signal(number, self._count)
 
-    def _ask(self, *_: object) -> None:
+    def _count(self, *_: object) -> None:
         self.times += 1
 
 
-def _take(folder: StackFolder) -> None:
+def _run(folder: StackFolder, port: int | None) -> None:
+    from haven.stack import (  # imports the database's parts, which `haven status` does without
+        Stack,
+        StopAsked,
+    )
+
     if not folder.acquire():
-        described = folder.read("stack.json") or {}
-        where = f" at {described['url']}" if described else ", and is just starting"
-        raise StackError(f"Haven is already running in {folder.path}{where}. `haven down` stops it.")
+        _refuse_a_second(folder)
+    console, asked = _console(), _Asked()
+    stack = Stack(
+        folder,
+        os.environ,
+        port=port,
+        say=lambda step: console.print(f"[dim]•[/dim] {escape(step)}", highlight=False),
+        stop_asked=lambda: asked.times,
+        load_demo=_load_demo,
+    )
+    try:
+        with suppress(StopAsked):
+            _serve(stack, console, folder)
+    finally:
+        console.print("Stopping (Ctrl-C again: at once)")
+        stack.stop()
+        console.print("Stopped. The data stays in", str(folder.path))
 
 
-def _detach(folder: StackFolder, port: int | None, console: Console) -> None:
-    """Start a supervisor in the background and wait until it is ready, or has ended."""
-    # Only to tell at once that another one runs; the new supervisor takes the lock itself.
-    _take(folder)
-    folder.release()
-    folder.remove("stack.json")
-    log = folder.logs / "supervisor.log"
-    arguments = ["--data", str(folder.path), *(["--port", str(port)] if port else [])]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "haven", "up", *arguments],
-            cwd=CHECKOUT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    began = time.monotonic()
-    while time.monotonic() - began < _READY_WITHIN_S:
-        described = folder.read("stack.json")
-        if described:
-            _show(console, folder, described, time.monotonic() - began)
-            return
-        if process.poll() is not None:
-            raise StackError(f"Haven did not start:\n{log.read_text(errors='replace').strip()}")
-        time.sleep(0.1)
-    process.terminate()
-    raise StackError(f"Haven is not ready after {_READY_WITHIN_S:.0f} s; its output is in {log}.")
+def _serve(stack: Stack, console: Console, folder: StackFolder) -> None:
+    started = time.monotonic()
+    description = stack.start()
+    console.print(f"[dim]•[/dim] Ready after {time.monotonic() - started:.1f} s", highlight=False)
+    console.print(_screen(description, "Ctrl-C", folder))
+    stack.look_after()
 
 
 def _load_demo(owner_url: str) -> Mapping[str, Any]:
-    from haven.demo.service import load_demo  # it takes a moment to import, and is needed once
+    from haven.demo.service import load_demo
 
     return load_demo(owner_url, "small")
 
 
-def _show(console: Console, folder: StackFolder, described: Mapping[str, Any], took_s: float) -> None:
-    """The short screen: where everything is, a login, what to try next."""
-    admin = described.get("agency_admin") or {}
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    rows = [
-        ("API", f"{described['url']}/api/v1"),
-        ("to read", f"{described['url']}/docs"),
-        ("health", f"{described['url']}/health/detailed"),
-        ("M-Pesa phones", described["mpesa_url"]),
-        ("sign in", admin.get("email", "the agencies of your database")),
-        ("password", admin.get("password", "yours")),
-        ("API key", admin.get("api_key", "")),
-        ("all of this", str(folder.path / "stack.json")),
-        ("logs", str(folder.logs)),
-    ]
-    for name, value in rows:
-        if value:
-            table.add_row(f"[dim]{name}[/dim]", value)
-    console.print(f"\n[bold green]Haven is ready[/bold green] after {took_s:.1f} s\n")
-    console.print(table, soft_wrap=True)
-    console.print(
-        "\nNext: the rent payment of the README, in a second terminal. Ctrl-C or `haven down` stops it.\n"
+def _start_detached(folder: StackFolder, port: int | None) -> None:
+    argv = [sys.executable, "-m", "haven", "up", "--data", str(folder.path)]
+    argv += ["--port", str(port)] if port else []
+    log = folder.logs / "supervisor.log"
+    with log.open("wb") as output:
+        supervisor = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    console = _console()
+    try:
+        description = _wait_until_ready(folder, supervisor, log)
+    except BaseException:
+        supervisor.terminate()
+        raise
+    console.print(_screen(description, f"haven down --data {folder.path}", folder))
+
+
+def _wait_until_ready(
+    folder: StackFolder, supervisor: subprocess.Popen[bytes], log: Path
+) -> Mapping[str, Any]:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if supervisor.poll() is not None:
+            raise StackError(f"Haven did not start. {log}:\n{log_tail(log, lines=40)}")
+        description: Mapping[str, Any] | None = folder.read("stack.json")
+        if description is not None and description["pids"]["supervisor"] == supervisor.pid:
+            return description
+        time.sleep(0.1)
+    raise StackError(f"Haven was not ready after {START_S:.0f} s. {log}:\n{log_tail(log, lines=40)}")
+
+
+def _refuse_a_second(folder: StackFolder) -> None:
+    if not folder.is_running():
+        return
+    description = folder.read("stack.json")
+    where = f"on {description['url']}" if description else "but is not ready yet"
+    raise StackError(
+        f"Haven is already running in {folder.path}, {where}. Stop it with `haven down --data {folder.path}`, or start"
+        " a second one with another --data."
     )
+
+
+def _stop_supervisor(folder: StackFolder) -> None:
+    supervisors = [record for record in folder.records() if record.name == "supervisor"]
+    process = find_process(supervisors[0]) if supervisors else None
+    if process is not None:
+        process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    while folder.is_running():
+        if time.monotonic() > deadline:
+            raise StackError(f"Haven did not stop in {STOP_S:.0f} s; see {folder.logs}.")
+        time.sleep(0.1)
+
+
+def _screen(description: Mapping[str, Any], stop: str, folder: StackFolder) -> Panel:
+    rows = Table.grid(padding=(0, 2))
+    url = description["url"]
+    rows.add_row("API", f"{url}/api/v1", f"to read: {url}/docs")
+    rows.add_row("M-Pesa simulator", description["mpesa_url"], "its phones ring there")
+    for title, key in (("Agency administrator", "agency_admin"), ("Operator", "platform_admin")):
+        if admin := description[key]:
+            rows.add_row(title, admin["email"], admin["password"])
+    if description["agency_admin"] is None:
+        rows.add_row("Sign-in", "as before", "the database has agencies that this folder did not load")
+    rows.add_row("Try next", f"curl {url}/ready", "then the walk in README.md")
+    rows.add_row("All of it", str(folder.path / "stack.json"), f"logs: {folder.logs}")
+    rows.add_row("Stop", stop, "the data stays")
+    return Panel(rows, title="Haven is ready", expand=False)
+
+
+def _console() -> Console:
+    """A console that does not cut long lines where there is no terminal to see them."""
+    return Console() if sys.stdout.isatty() else Console(width=200)

@@ -64,7 +64,7 @@ class StackFolder:
         return True
 
     def is_running(self) -> bool:
-        """Whether a supervisor has the lock."""
+        """Whether a supervisor, in this process or another, has the lock."""
         if not (self.path / "lock").exists():
             return False
         probe = StackFolder(self.path)

@@ -1,17 +1,19 @@
-"""``haven db``: the schema, up and down, and a server made ready."""
+"""``haven db``: the schema's revisions, and the roles of a server."""
 
 from __future__ import annotations
+
+import os
+import secrets
 
 import click
 
 from haven.db import migrate
-from haven.db.prepare import prepare_server
+from haven.db.prepare import APP_ROLE, OWNER_ROLE, prepare_server, with_role
 
-_owner_url = click.option(
+_url_option = click.option(
     "--url",
-    envvar=["DATABASE_OWNER_URL", "DATABASE_URL"],
-    required=True,
-    help="PostgreSQL, as the role that owns the tables. Default: DATABASE_OWNER_URL, else DATABASE_URL.",
+    default=lambda: os.environ.get("DATABASE_OWNER_URL") or os.environ.get("DATABASE_URL", ""),
+    help="PostgreSQL, as the role that owns the tables.  [default: DATABASE_OWNER_URL or DATABASE_URL]",
 )
 
 
@@ -21,37 +23,50 @@ def db() -> None:
 
 
 @db.command()
-@_owner_url
-@click.option("--revision", default="head", show_default=True)
+@_url_option
+@click.argument("revision", default="head")
 def upgrade(url: str, revision: str) -> None:
-    """Bring the schema up to date."""
-    migrate.upgrade(url, revision)
-    click.echo(f"The schema is at {migrate.current(url)}.")
+    """Bring the schema up to REVISION (the newest, if none is given)."""
+    migrate.upgrade(_required(url), revision)
+    click.echo(f"The schema is at revision {migrate.current(url)}.")
 
 
 @db.command()
-@_owner_url
+@_url_option
 @click.argument("revision")
-@click.confirmation_option(prompt="Tables and their rows may be dropped. Go on?")
+@click.confirmation_option(prompt="This removes tables and what is in them. Go on?")
 def downgrade(url: str, revision: str) -> None:
     """Take the schema down to REVISION (`base`: nothing is left)."""
-    migrate.downgrade(url, revision)
-    click.echo(f"The schema is at {migrate.current(url) or 'base'}.")
+    migrate.downgrade(_required(url), revision)
+    click.echo(f"The schema is at revision {migrate.current(url) or 'base'}.")
 
 
 @db.command()
-@_owner_url
+@_url_option
 def current(url: str) -> None:
-    """Say which revision the database is at, and which one this code needs."""
-    click.echo(f"The database is at {migrate.current(url) or 'base'}; this code needs {migrate.head()}.")
+    """Show the revision of the database and the newest one; exit code 1 where they differ."""
+    found, newest = migrate.current(_required(url)), migrate.head()
+    click.echo(f"database {found or 'base'}, newest {newest}")
+    if found != newest:
+        raise click.exceptions.Exit(1)
 
 
 @db.command()
-@click.option("--superuser-url", required=True, help="PostgreSQL as its administrator, any database.")
-@click.option("--database", default="haven", show_default=True)
-@click.option("--owner-password", prompt=True, hide_input=True)
-@click.option("--app-password", prompt=True, hide_input=True)
+@click.argument("superuser_url")
+@click.option("--database", default="haven", show_default=True, help="Made if it is missing.")
+@click.option("--owner-password", default=lambda: secrets.token_urlsafe(24), help="Made up if not given.")
+@click.option("--app-password", default=lambda: secrets.token_urlsafe(24), help="Made up if not given.")
 def prepare(superuser_url: str, database: str, owner_password: str, app_password: str) -> None:
-    """Make the two roles, the database and its extensions; may be run again at any time."""
+    """Make Haven's two roles, its database and extensions on a server; prints the URLs to set."""
     prepare_server(superuser_url, database, owner_password, app_password)
-    click.echo(f"{database} is ready: haven_owner migrates it, haven_app serves it.")
+    for variable, role, password in (
+        ("DATABASE_URL", APP_ROLE, app_password),
+        ("DATABASE_OWNER_URL", OWNER_ROLE, owner_password),
+    ):
+        click.echo(f"{variable}={with_role(superuser_url, role, password, database)}")
+
+
+def _required(url: str) -> str:
+    if not url:
+        raise click.UsageError("Give --url, or set DATABASE_OWNER_URL or DATABASE_URL.")
+    return url

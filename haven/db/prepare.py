@@ -7,12 +7,15 @@ by hand instead; the README's deployment page has the same statements.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg2
 from psycopg2 import errors, sql
 from psycopg2.extensions import connection, make_dsn, parse_dsn
+from sqlalchemy import make_url
 
 OWNER_ROLE: Final = "haven_owner"
 APP_ROLE: Final = "haven_app"
@@ -60,19 +63,52 @@ def signs_in(superuser_url: str, role: str, password: str) -> bool:
     return True
 
 
-class _connection:  # noqa: N801
+def with_role(url: str, role: str, password: str, database: str | None = None) -> str:
+    """The URL of the same database, or another of its server, signed in as another role."""
+    other = make_url(url).set(username=role, password=password, database=database)
+    return other.render_as_string(hide_password=False)
+
+
+def is_above_row_security(url: str) -> bool:
+    """Whether the role that the URL signs in as is one that no row-level security binds."""
+    return _has_row(url, "SELECT 1 FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls)")
+
+
+def has_role(url: str, role: str) -> bool:
+    """Whether the server has the role already."""
+    return _has_row(url, "SELECT 1 FROM pg_roles WHERE rolname = %s", role)
+
+
+def signs_in(url: str) -> bool:
+    """Whether the server lets the URL's role in with its password."""
+    try:
+        psycopg2.connect(url, connect_timeout=5).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+def drop_database(superuser_url: str, database: str) -> None:
+    """Remove the database with everything in it, also while somebody is connected."""
+    with _connection(superuser_url) as server, server.cursor() as cursor:
+        cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+
+
+def _has_row(url: str, statement: str, *values: str) -> bool:
+    with _connection(url) as server, server.cursor() as cursor:
+        cursor.execute(statement, values)
+        return cursor.fetchone() is not None
+
+
+@contextmanager
+def _connection(dsn: str) -> Iterator[connection]:
     """An autocommit connection that is closed at the end (psycopg2's own context manager only commits)."""
-
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-
-    def __enter__(self) -> connection:
-        self._connection: connection = psycopg2.connect(self._dsn)
-        self._connection.autocommit = True
-        return self._connection
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
+    server: connection = psycopg2.connect(dsn, connect_timeout=10)
+    server.autocommit = True
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 def _make_role(server: connection, role: str, password: str) -> None:
