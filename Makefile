@@ -14,6 +14,8 @@ $(READY): requirements-dev.txt pyproject.toml
 	@$(BIN)/python -c 'import sys; sys.exit("Haven needs Python 3.11 or newer.") if sys.version_info < (3, 11) else None'
 	@echo "Installing what requirements-dev.txt locks (once) …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@printf '#!%s\nimport sys\nsys.path.insert(0, "%s")\nfrom haven.cli import main\nmain()\n' "$(CURDIR)/$(BIN)/python" "$(CURDIR)" > $(BIN)/haven
+	@chmod +x $(BIN)/haven
 	@touch $(READY)
 
 run: $(READY) ## Start everything here: PostgreSQL, Valkey, web, workers, cron, M-Pesa simulator
