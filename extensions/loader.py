@@ -55,7 +55,9 @@ def _make(path: str) -> Extension:
     except (ImportError, AttributeError, ValueError) as error:
         raise ExtensionError(f"EXTENSIONS names {path!r}, which cannot be imported: {error}") from error
     if not isinstance(made, Extension):
-        raise ExtensionError(f"EXTENSIONS names {path!r}, which is no extension (see extensions/contract.py).")
+        raise ExtensionError(
+            f"EXTENSIONS names {path!r}, which is no extension (see extensions/contract.py)."
+        )
     return made
 
 

@@ -166,10 +166,6 @@ class EmbeddedPostgres:
     def data(self) -> Path:
         return self.home / "data"
 
-    @property
-    def title(self) -> str:
-        return "PostgreSQL"
-
     def prepare(self) -> None:
         """Make the data folder if there is none (about half a second) and write the settings."""
         self._bin = self._reachable_installation() / "bin"
@@ -308,10 +304,6 @@ class EmbeddedValkey:
     durable: bool = True
     databases: int = 64
     title: ClassVar[str] = "Valkey"
-
-    @property
-    def title(self) -> str:
-        return "Valkey"
 
     def prepare(self) -> None:
         """Write its configuration; the password is kept off the command line."""

@@ -39,7 +39,9 @@ def run_job(runtime: Runtime, agency_id: uuid.UUID, job_id: uuid.UUID) -> str:
     if job is None:
         return "SKIPPED"
     context = jobs.JobContext(runtime, agency_id, job_id, f"job:{job.kind}", job.request_id)
-    with structlog.contextvars.bound_contextvars(job_id=str(job_id), kind=job.kind, request_id=job.request_id):
+    with structlog.contextvars.bound_contextvars(
+        job_id=str(job_id), kind=job.kind, request_id=job.request_id
+    ):
         return _attempt(context, job.kind, job.arguments)
 
 

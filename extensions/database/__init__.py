@@ -49,7 +49,10 @@ class Database(Base):
         with app.app_context():
             engine: Engine = app.extensions["sqlalchemy"].engine
         watch = Watch(
-            self.setting(app, "SLOW_QUERY_THRESHOLD"), self.setting(app, "SLOW_QUERIES_KEPT"), _log_slow, _where
+            self.setting(app, "SLOW_QUERY_THRESHOLD"),
+            self.setting(app, "SLOW_QUERIES_KEPT"),
+            _log_slow,
+            _where,
         )
         watch.attach(engine)
         _test_idle_connections(engine)
@@ -107,7 +110,9 @@ class Database(Base):
         if counted is not None:
             g.statements, g.statements_ms = counted.count, counted.total_ms
             if self.setting(current_app, "DATABASE_SERVER_TIMING"):
-                response.headers["Server-Timing"] = f'db;dur={counted.total_ms:.2f};desc="{counted.count} statements"'
+                response.headers["Server-Timing"] = (
+                    f'db;dur={counted.total_ms:.2f};desc="{counted.count} statements"'
+                )
         return response
 
 
@@ -148,7 +153,12 @@ def _pool_numbers(engine: Engine) -> dict[str, int]:
     pool = engine.pool
     if not isinstance(pool, QueuePool):
         return {"in_use": 0}
-    return {"size": pool.size(), "idle": pool.checkedin(), "in_use": pool.checkedout(), "overflow": max(pool.overflow(), 0)}
+    return {
+        "size": pool.size(),
+        "idle": pool.checkedin(),
+        "in_use": pool.checkedout(),
+        "overflow": max(pool.overflow(), 0),
+    }
 
 
 def _where() -> str:
@@ -156,4 +166,6 @@ def _where() -> str:
 
 
 def _log_slow(statement: SlowStatement) -> None:
-    log.warning("slow statement: %.0f ms in %s: %s", statement.ms, statement.context or "no request", statement.text)
+    log.warning(
+        "slow statement: %.0f ms in %s: %s", statement.ms, statement.context or "no request", statement.text
+    )

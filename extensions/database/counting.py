@@ -71,7 +71,13 @@ def count_statements(engine: Engine) -> Iterator[Counted]:
 class Watch:
     """Measures the statements of one engine, and keeps the slow ones."""
 
-    def __init__(self, threshold_ms: float, kept: int, on_slow: Callable[[SlowStatement], None], where: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        threshold_ms: float,
+        kept: int,
+        on_slow: Callable[[SlowStatement], None],
+        where: Callable[[], str],
+    ) -> None:
         self.slow: deque[SlowStatement] = deque(maxlen=kept)
         self.count = 0
         self.total_ms = 0.0
@@ -84,10 +90,14 @@ class Watch:
         event.listen(engine, "before_cursor_execute", self._before)
         event.listen(engine, "after_cursor_execute", self._after)
 
-    def _before(self, _connection: Any, _cursor: Any, _text: str, _values: Any, context: Any, _many: bool) -> None:
+    def _before(
+        self, _connection: Any, _cursor: Any, _text: str, _values: Any, context: Any, _many: bool
+    ) -> None:
         context.started = time.perf_counter()
 
-    def _after(self, _connection: Any, _cursor: Any, text: str, _values: Any, context: Any, _many: bool) -> None:
+    def _after(
+        self, _connection: Any, _cursor: Any, text: str, _values: Any, context: Any, _many: bool
+    ) -> None:
         ms = (time.perf_counter() - context.started) * 1000
         self.count += 1
         self.total_ms += ms

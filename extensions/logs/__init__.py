@@ -50,7 +50,9 @@ def configure_logging(level: str = "INFO", form: str = "json") -> None:
     render = (
         structlog.dev.ConsoleRenderer()
         if form == "console"
-        else structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str).decode())
+        else structlog.processors.JSONRenderer(
+            serializer=lambda event, **_: orjson.dumps(event, default=str).decode()
+        )
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(

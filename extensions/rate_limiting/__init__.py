@@ -29,7 +29,9 @@ class RateLimiting(Base):
     settings = (
         Setting("RATE_LIMIT_WINDOW", 60_000, "The window", "ms"),
         Setting("RATE_LIMIT_MAX_REQUESTS", 1000, "Requests of one caller in a window"),
-        Setting("RATE_LIMIT_IDENTIFY", None, "Callable: text that names the caller (default: the remote address)"),
+        Setting(
+            "RATE_LIMIT_IDENTIFY", None, "Callable: text that names the caller (default: the remote address)"
+        ),
         Setting("RATE_LIMIT_EXEMPT", None, "Callable: whether this request is not counted"),
         Setting("RATE_LIMIT_EXEMPT_PATHS", (), "Beginnings of paths that are not counted"),
         Setting("REDIS_URL", "", "Where to count; empty: in memory", "URL"),
@@ -50,7 +52,7 @@ class RateLimiting(Base):
             headers_enabled=True,
             swallow_errors=True,
         )
-        limiter.request_filter(lambda: self._is_exempt())
+        limiter.request_filter(self._is_exempt)
         # First: its header hook has to run before ours reads what it has counted.
         app.after_request(lambda response: _standard_headers(response, most, window_s))
         limiter.init_app(app)

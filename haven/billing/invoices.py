@@ -161,6 +161,8 @@ def void(
         raise Conflict(f"{_name(invoice)} is already void.")
     name = _name(invoice)
     invoice.status = "VOID"
+    invoice.voided_at = now
+    invoice.void_reason = reason.strip()
     session.flush()
     shares = release_invoice(session, lease, invoice_id)
     ledger.mirror_invoice(session, invoice_id, now, f"{name} voided: {reason.strip()}")

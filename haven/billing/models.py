@@ -50,6 +50,8 @@ class Invoice(Versioned, Base):
     balance: Mapped[Money] = mapped_column(Computed("total - paid", persisted=True))
     status: Mapped[str] = mapped_column(server_default="DRAFT")
     run_period: Mapped[dt.date | None]
+    voided_at: Mapped[Instant | None]
+    void_reason: Mapped[str | None]
     search: Mapped[str] = searchable("'INV-' || lpad(number::text, 6, '0')")
 
     __rules__ = (

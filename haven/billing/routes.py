@@ -41,7 +41,7 @@ _lines = (
 # null while it is a draft: || with null is null.
 _number = literal("INV-").concat(func.lpad(cast(Invoice.number, Text), 6, "0"))
 _COLUMNS = (
-    "lease_id tenant_id period_start period_end issued_at due_at currency total paid balance status"
+    "lease_id tenant_id period_start period_end issued_at due_at currency total paid balance status voided_at void_reason"
     " id created_at updated_at version"
 ).split()
 

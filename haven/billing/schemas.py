@@ -45,6 +45,8 @@ class InvoiceRow(Row):
     paid = Money(required=True)
     balance = Money(required=True)
     status = choice(*INVOICE_STATUS, required=True)
+    voided_at = fields.AwareDateTime(required=True, allow_none=True)
+    void_reason = fields.String(required=True, allow_none=True)
 
 
 class VoidBody(Body):

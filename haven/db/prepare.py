@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg2
 from psycopg2 import errors, sql
@@ -39,28 +38,6 @@ def prepare_server(superuser_url: str, database: str, owner_password: str, app_p
         _make_database(server, database)
     with _connection(make_dsn(**{**parse_dsn(superuser_url), "dbname": database})) as server:
         _prepare_database(server, database)
-
-
-def with_role(url: str, role: str, password: str) -> str:
-    """``url`` for another role."""
-    parts = urlsplit(url)
-    return urlunsplit(
-        parts._replace(netloc=f"{role}:{quote(password, safe='')}@{parts.netloc.rpartition('@')[2]}")
-    )
-
-
-def signs_in(superuser_url: str, role: str, password: str) -> bool:
-    """Whether ``role`` is still to be made, or has this password."""
-    with _connection(superuser_url) as server, server.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
-        if cursor.fetchone() is None:
-            return True
-    try:
-        psycopg2.connect(with_role(superuser_url, role, password), connect_timeout=5).close()
-    except psycopg2.OperationalError as error:
-        # It signs in, but not to this database: the password is right.
-        return "password" not in str(error)
-    return True
 
 
 def with_role(url: str, role: str, password: str, database: str | None = None) -> str:

@@ -161,6 +161,7 @@ class MpesaEvidence(Owned, Base):
         one_of("kind", "PUSH", "QUERY", "PULL", "C2B", "MANUAL"),
         owned_key("payment_id", "payment"),
         owned_key("attempt_id", "mpesa_attempt"),
+        Index(None, "agency_id", "attempt_id"),
         Index(None, "agency_id", "payment_id", "id"),
     )
 
@@ -184,6 +185,8 @@ class UnmatchedReceipt(Owned, Base):
         owned_key("inbox_id", "mpesa_inbox"),
         owned_key("payment_id", "payment"),
         UniqueConstraint("agency_id", "receipt"),
+        Index(None, "agency_id", "inbox_id"),
+        Index(None, "agency_id", "payment_id"),
         Index(
             "unmatched_receipt_waiting_idx", "agency_id", "id", postgresql_where=text("payment_id IS NULL")
         ),

@@ -117,7 +117,9 @@ def description() -> dict[str, Any]:
         "PUBLIC_URL": "http://haven.test",
         "EXTENSIONS": "",
     }
-    document: dict[str, Any] = create_app(load_settings(nowhere)).test_client().get(f"{API}/openapi.json").get_json()
+    document: dict[str, Any] = (
+        create_app(load_settings(nowhere)).test_client().get(f"{API}/openapi.json").get_json()
+    )
     return document
 
 
@@ -254,7 +256,11 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
     line = {"kind": "RENT", "description": "Rent December 2026", "amount": rent}
     draft_invoice = by.made("/invoices", lease_id=flat.lease["id"], lines=[line], **period)
     user = by.made(
-        "/users", email=f"{uuid.uuid4().hex}@makao.test", full_name="Otieno Njoroge", role="VIEWER", password=PASSWORD
+        "/users",
+        email=f"{uuid.uuid4().hex}@makao.test",
+        full_name="Otieno Njoroge",
+        role="VIEWER",
+        password=PASSWORD,
     )
     key = by.made("/api-keys", name="spare")
     job = by.made("/invoices/run", period="2026-11")

@@ -47,7 +47,9 @@ def without_filters(engine: Engine) -> Iterator[list[str]]:
     """Take every ``agency_id = …`` of the application out of its statements; those that were changed."""
     changed: list[str] = []
 
-    def rewrite(_connection: Any, _cursor: Any, statement: str, values: Any, _context: Any, _many: bool) -> Any:
+    def rewrite(
+        _connection: Any, _cursor: Any, statement: str, values: Any, _context: Any, _many: bool
+    ) -> Any:
         head, where, rest = statement.partition("WHERE")
         rest, count = _FILTER.subn("TRUE", rest)
         if count:
@@ -79,7 +81,9 @@ def theirs(app, engine) -> Rows:
     rows = a_row_of_everything(engine, signed_in(app, engine), SECRET_RENT)
     for path in ("/owners", "/tenants"):
         assert rows.caller.patch(f"{path}/{rows.path[path]}", {"full_name": SECRET_NAME}).status_code == 200
-    assert rows.caller.patch(f"/properties/{rows.path['/properties']}", {"name": SECRET_NAME}).status_code == 200
+    assert (
+        rows.caller.patch(f"/properties/{rows.path['/properties']}", {"name": SECRET_NAME}).status_code == 200
+    )
     return rows
 
 
@@ -99,12 +103,20 @@ def everything(engine: Engine, rows: Rows) -> dict[str, list[Any]]:
         for table in Base.metadata.sorted_tables:
             if "agency_id" in table.c:
                 columns = ", ".join(f'"{one.name}"' for one in table.c if one.name != "last_used_at")
-                found[table.name] = session.execute(text(f"SELECT {columns} FROM {table.name} ORDER BY 1, 2")).all()
+                found[table.name] = session.execute(
+                    text(f"SELECT {columns} FROM {table.name} ORDER BY 1, 2")
+                ).all()
     return found
 
 
 def tell_tales(rows: Rows, mine: Rows) -> list[str]:
-    return [*sorted(rows.ids - mine.ids), SECRET_NAME, SECRET_NAME.lower(), SECRET_RENT, SECRET_RENT.partition(".")[0]]
+    return [
+        *sorted(rows.ids - mine.ids),
+        SECRET_NAME,
+        SECRET_NAME.lower(),
+        SECRET_RENT,
+        SECRET_RENT.partition(".")[0],
+    ]
 
 
 def assert_tells_nothing(answer: Any, theirs: Rows, mine: Rows, *asked: str) -> None:
@@ -142,7 +154,9 @@ def test_one_has_a_row_of_ones_own_to_compare_with(operation: Operation, mine: R
 
 @pytest.mark.req("D4")
 @pytest.mark.parametrize("operation, name", _IN_BODY, ids=lambda one: str(one))
-def test_another_agencys_row_cannot_be_named(operation: Operation, name: str, mine: Rows, theirs: Rows, filters, engine):
+def test_another_agencys_row_cannot_be_named(
+    operation: Operation, name: str, mine: Rows, theirs: Rows, filters, engine
+):
     assert name in theirs.fields, f"a_row_of_everything has no row for the field {name}"
     path = operation.on(mine.drafts)
     assert operation.body is not None
@@ -158,12 +172,16 @@ def test_another_agencys_row_cannot_be_named(operation: Operation, name: str, mi
     assert everything(engine, theirs) == before
 
 
-@pytest.mark.parametrize("operation, name", [(one, name) for one, name in _IN_BODY if name != "agency_id"], ids=str)
+@pytest.mark.parametrize(
+    "operation, name", [(one, name) for one, name in _IN_BODY if name != "agency_id"], ids=str
+)
 def test_a_row_of_ones_own_can_be_named(operation: Operation, name: str, app, engine):
     """The body of the test above is refused for the foreign id alone."""
     rows = a_row_of_everything(engine, signed_in(app, engine))
     assert operation.body is not None
-    own = rows.fields | {"unit_id": rows.caller.get(f"/leases/{rows.drafts['/leases']}").get_json()["unit_id"]}
+    own = rows.fields | {
+        "unit_id": rows.caller.get(f"/leases/{rows.drafts['/leases']}").get_json()["unit_id"]
+    }
     body = example(operation.body, own) | {name: own[name]}
 
     answer = rows.caller(operation.method, operation.on(rows.drafts), body)
@@ -182,7 +200,9 @@ def test_a_list_or_sum_has_nothing_of_another_agency(operation: Operation, mine:
 
 @pytest.mark.req("D4")
 @pytest.mark.parametrize("operation", [one for one in _READS if one.is_list], ids=str)
-def test_no_filter_or_search_finds_another_agencys_rows(operation: Operation, mine: Rows, theirs: Rows, filters):
+def test_no_filter_or_search_finds_another_agencys_rows(
+    operation: Operation, mine: Rows, theirs: Rows, filters
+):
     asked = {name: theirs.fields[name] for name in operation.query if name in theirs.fields}
     asked |= {f"{name}__in": value for name, value in asked.items()}
     asked |= {"q": "siri"} if "q" in operation.query else {}
@@ -211,14 +231,22 @@ def test_the_other_agency_sees_its_rows_itself(theirs: Rows, mine: Rows):
 
 def test_the_filters_are_really_taken_out(app_engine: Engine, mine: Rows):
     with without_filters(app_engine) as changed:
-        assert mine.caller.patch(f"/owners/{mine.path['/owners']}", {"full_name": "Achieng"}).status_code == 200
+        assert (
+            mine.caller.patch(f"/owners/{mine.path['/owners']}", {"full_name": "Achieng"}).status_code == 200
+        )
         assert mine.caller.delete(f"/auth/sessions/{uuid.uuid4()}").status_code == 404
         assert mine.caller.get("/auth/me").status_code == 200
-    tables = {name for name in ("owner", "sign_in_session", "user_account") if any(f"FROM {name}" in one for one in changed)}
+    tables = {
+        name
+        for name in ("owner", "sign_in_session", "user_account")
+        if any(f"FROM {name}" in one for one in changed)
+    }
     assert tables == {"owner", "sign_in_session", "user_account"}
 
 
-def test_without_filters_only_the_database_keeps_agencies_apart(superuser_url, database_name, engine, mine, theirs):
+def test_without_filters_only_the_database_keeps_agencies_apart(
+    superuser_url, database_name, engine, mine, theirs
+):
     """Whom row-level security does not bind reads another agency's row through the same, unfiltered service."""
     unbound = create_engine(make_url(sqlalchemy_url(superuser_url)).set(database=database_name))
     their_owner = uuid.UUID(theirs.path["/owners"])

@@ -37,7 +37,7 @@ def by_objects(session: Session) -> bytes:
     for line in session.execute(select(InvoiceLine).where(InvoiceLine.invoice_id.in_(ids))).scalars():
         lines.setdefault(line.invoice_id, []).append(line)
     for invoice in found:
-        invoice.lines = lines[invoice.id]
+        invoice.lines = lines[invoice.id]  # type: ignore[attr-defined]
     return encode({"data": InvoiceRow(many=True).dump(found)})
 
 

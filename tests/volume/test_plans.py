@@ -83,7 +83,7 @@ def test_a_list_of_the_large_demo_reads_by_index(large, large_agency, name, quer
         for statement, values in statements:
             cursor = session.connection().connection.cursor()
             cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", values)
-            plan = cursor.fetchone()[0]
+            (plan,) = cursor.fetchall()[0]
             plan = json.loads(plan) if isinstance(plan, str) else plan
             read_whole = {
                 node["Relation Name"] for node in _nodes(plan[0]["Plan"]) if node["Node Type"] == "Seq Scan"
