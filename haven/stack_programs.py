@@ -29,9 +29,6 @@ class Places:
 
 
 Programs = Callable[[Places, Mapping[str, str]], Sequence[Program]]
-
-
-Programs = Callable[[Places, Mapping[str, str]], Sequence[Program]]
 """From the places and the environment to the programs."""
 
 

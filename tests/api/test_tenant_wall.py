@@ -103,9 +103,8 @@ def everything(engine: Engine, rows: Rows) -> dict[str, list[Any]]:
         for table in Base.metadata.sorted_tables:
             if "agency_id" in table.c:
                 columns = ", ".join(f'"{one.name}"' for one in table.c if one.name != "last_used_at")
-                found[table.name] = session.execute(
-                    text(f"SELECT {columns} FROM {table.name} ORDER BY 1, 2")
-                ).all()
+                rows_of = session.execute(text(f"SELECT {columns} FROM {table.name} ORDER BY 1, 2"))
+                found[table.name] = list(rows_of)
     return found
 
 
@@ -153,7 +152,7 @@ def test_one_has_a_row_of_ones_own_to_compare_with(operation: Operation, mine: R
 
 
 @pytest.mark.req("D4")
-@pytest.mark.parametrize("operation, name", _IN_BODY, ids=lambda one: str(one))
+@pytest.mark.parametrize("operation, name", _IN_BODY, ids=str)
 def test_another_agencys_row_cannot_be_named(
     operation: Operation, name: str, mine: Rows, theirs: Rows, filters, engine
 ):
@@ -255,9 +254,12 @@ def test_without_filters_only_the_database_keeps_agencies_apart(
             locked(session, Owner, their_owner)
         with without_filters(unbound), tenant_session(unbound, mine.caller.agency_id) as session:
             assert locked(session, Owner, their_owner).full_name == SECRET_NAME
-        with without_filters(engine), tenant_session(engine, mine.caller.agency_id) as session:
-            with pytest.raises(NotFound):
-                locked(session, Owner, their_owner)
+        with (
+            without_filters(engine),
+            tenant_session(engine, mine.caller.agency_id) as session,
+            pytest.raises(NotFound),
+        ):
+            locked(session, Owner, their_owner)
     finally:
         unbound.dispose()
 
