@@ -60,7 +60,7 @@ class Settings:
         0, "Reverse proxies in front whose X-Forwarded-For is believed", unit="hops", low=0, high=10
     )
     extensions: tuple[str, ...] = _setting(
-        DEFAULT_EXTENSIONS, "Flask extensions to load, dotted paths, comma separated"
+        DEFAULT_EXTENSIONS, "Flask extensions to load, dotted paths, comma separated; none: none"
     )
 
     # Secrets and sign-in
@@ -205,6 +205,8 @@ def _parse(text: str, default: Any) -> Any:
         except ValueError:
             raise ValueError("must be a number") from None
     if isinstance(default, tuple):
+        if text.lower() == "none":
+            return ()
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text
 

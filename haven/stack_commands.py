@@ -19,6 +19,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from haven.stack_folder import StackError, StackFolder
+from haven.stack_programs import CHECKOUT
 from haven.supervisor import find_process, log_tail, stop_left_over
 
 if TYPE_CHECKING:
@@ -171,7 +172,12 @@ def _start_detached(folder: StackFolder, port: int | None) -> None:
     log = folder.logs / "supervisor.log"
     with log.open("wb") as output:
         supervisor = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            argv,
+            cwd=CHECKOUT,  # `haven` may be called from anywhere; `python -m haven` is found here
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     console = _console()
     try:
@@ -227,9 +233,11 @@ def _screen(description: Mapping[str, Any], stop: str, folder: StackFolder) -> P
     for title, key in (("Agency administrator", "agency_admin"), ("Operator", "platform_admin")):
         if admin := description[key]:
             rows.add_row(title, admin["email"], admin["password"])
+    if api_key := (description["agency_admin"] or {}).get("api_key"):
+        rows.add_row("API key", api_key, "of the agency's administrator")
     if description["agency_admin"] is None:
         rows.add_row("Sign-in", "as before", "the database has agencies that this folder did not load")
-    rows.add_row("Try next", f"curl {url}/ready", "then the walk in README.md")
+    rows.add_row("Try next", f"curl {url}/health/detailed", "then the walk in README.md")
     rows.add_row("All of it", str(folder.path / "stack.json"), f"logs: {folder.logs}")
     rows.add_row("Stop", stop, "the data stays")
     return Panel(rows, title="Haven is ready", expand=False)

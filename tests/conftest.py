@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 from sqlalchemy import Engine, create_engine
 
@@ -23,6 +24,12 @@ from tests.support.servers import Addresses, ThrowAwayServers
 if TYPE_CHECKING:
     from flask import Flask
     from flask.testing import FlaskClient
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile(
+    "haven", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("haven")
 
 _servers = pytest.StashKey[ThrowAwayServers]()
 _addresses = pytest.StashKey[Addresses]()

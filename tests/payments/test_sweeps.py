@@ -15,8 +15,12 @@ from tests.support.books import check_books
 from tests.support.builders import a_phone, an_invoice
 from workers.runner import run_job
 
-NOW = dt.datetime.now(dt.UTC)
-SOON = NOW + dt.timedelta(minutes=10)
+
+def now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+SOON = now() + dt.timedelta(minutes=10)
 
 
 def swept(house, sweep, now):
@@ -33,7 +37,7 @@ def test_a_push_is_asked_about_when_its_time_has_come(house):
     push = house.start(a_phone())
     with house.session() as session:
         session.execute(update(MpesaAttempt).values(state="ACCEPTED", checkout_request_id="ws_CO_1"))
-    assert swept(house, payments.submit_due_queries, NOW) == 0
+    assert swept(house, payments.submit_due_queries, now()) == 0
     assert swept(house, payments.submit_due_queries, SOON) == 1
     swept(house, payments.submit_due_queries, SOON)
     (job,) = jobs_of(house, "mpesa_query")
@@ -42,12 +46,12 @@ def test_a_push_is_asked_about_when_its_time_has_come(house):
 
 def test_a_push_whose_sender_died_is_unknown_and_a_day_later_a_persons(house):
     push = house.start(a_phone())
-    assert swept(house, payments.settle_silent_pushes, NOW) == 0
+    assert swept(house, payments.settle_silent_pushes, now()) == 0
     assert swept(house, payments.settle_silent_pushes, SOON) == 1
     assert house.attempt(push.attempt_id).state == "UNKNOWN"
     assert house.payment(push.payment_id).status == "PROCESSING"
     assert swept(house, payments.settle_silent_pushes, SOON) == 0
-    assert swept(house, payments.settle_silent_pushes, NOW + dt.timedelta(hours=25)) == 1
+    assert swept(house, payments.settle_silent_pushes, now() + dt.timedelta(hours=25)) == 1
     assert house.payment(push.payment_id).status == "NEEDS_REVIEW"
     # Its callback may still come.
     inbox_id = store(house, push, paid_body())
@@ -59,12 +63,12 @@ def test_a_push_whose_sender_died_is_unknown_and_a_day_later_a_persons(house):
 def test_a_callback_that_nobody_applied_is_found(house, runtime):
     push = house.start(a_phone())
     store(house, push, paid_body())
-    assert swept(house, payments.submit_orphaned_callbacks, NOW) == 0
-    assert swept(house, payments.submit_orphaned_callbacks, NOW + dt.timedelta(minutes=2)) == 1
+    assert swept(house, payments.submit_orphaned_callbacks, now()) == 0
+    assert swept(house, payments.submit_orphaned_callbacks, now() + dt.timedelta(minutes=2)) == 1
     (job,) = jobs_of(house, "mpesa_apply")
     assert run_job(runtime, house.agency_id, job.id) == "SUCCEEDED"
     assert house.payment(push.payment_id).status == "COMPLETED"
-    assert swept(house, payments.submit_orphaned_callbacks, NOW + dt.timedelta(minutes=2)) == 0
+    assert swept(house, payments.submit_orphaned_callbacks, now() + dt.timedelta(minutes=2)) == 0
     check_books(house.engine, house.agency_id)
 
 
@@ -73,7 +77,7 @@ def test_a_callback_that_cannot_be_applied_is_given_up_but_may_be_replayed(house
     inbox_id = store(house, push, paid_body())
     with house.session() as session:
         session.execute(update(MpesaInbox).values(tries=MAX_TRIES))
-    swept(house, payments.submit_orphaned_callbacks, NOW + dt.timedelta(minutes=2))
+    swept(house, payments.submit_orphaned_callbacks, now() + dt.timedelta(minutes=2))
     assert house.inbox()[0].state == "FAILED"
     assert jobs_of(house, "mpesa_apply") == []
     with house.session() as session:
@@ -81,9 +85,9 @@ def test_a_callback_that_cannot_be_applied_is_given_up_but_may_be_replayed(house
 
 
 def test_invoices_become_overdue(house):
-    an_invoice(house.engine, house.agency_id, house.lease_id, due=NOW.date() + dt.timedelta(days=1))
-    assert swept(house, payments.mark_overdue_invoices, NOW) == 0
-    assert swept(house, payments.mark_overdue_invoices, NOW + dt.timedelta(days=3)) == 1
+    an_invoice(house.engine, house.agency_id, house.lease_id, due=now().date() + dt.timedelta(days=1))
+    assert swept(house, payments.mark_overdue_invoices, now()) == 0
+    assert swept(house, payments.mark_overdue_invoices, now() + dt.timedelta(days=3)) == 1
 
 
 @pytest.mark.parametrize("period, status", [("2026-11", "SUCCEEDED"), ("2026-13", "SCHEDULED")])
