@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from haven.supervisor import ProcessRecord
 
@@ -31,7 +31,7 @@ class StackFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.logs = self.path / "logs"
-        self._lock: IO[bytes] | None = None
+        self._lock: int | None = None
 
     def make(self) -> None:
         """Make the folder and its logs, where they are missing."""
@@ -50,17 +50,17 @@ class StackFolder:
     def acquire(self) -> bool:
         """Take the lock for the life of this process; false when another one has it."""
         try:
-            lock = (self.path / "lock").open("ab")
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except PermissionError:
             raise StackError(
                 f"{self.path} belongs to another user. Start Haven as that user, or choose another folder with --data."
             ) from None
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.close()
+            os.close(handle)
             return False
-        self._lock = lock
+        self._lock = handle
         return True
 
     def is_running(self) -> bool:
@@ -76,7 +76,7 @@ class StackFolder:
     def release(self) -> None:
         """Give the lock back."""
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
             self._lock = None
 
     def secrets(self) -> dict[str, str]:

@@ -242,6 +242,8 @@ class Listing:
     def _condition(self, parameter: str, text: str) -> list[ColumnElement[bool]]:
         if parameter not in self.parameters:
             raise ValidationError(f"is not a parameter of this list; it has {', '.join(self._all_names())}")
+        if "\x00" in text:
+            raise ValidationError("must not hold the NUL character")
         name, operator = self.parameters[parameter]
         if name == CREATED_AT:
             return self._created(operator, text)

@@ -1,0 +1,31 @@
+"""``haven up --detach`` with all of Haven's own programs."""
+
+from __future__ import annotations
+
+import urllib.request
+
+from tests.support.live import LiveStack, haven
+
+
+def test_everything_of_haven_answers(live_stack: LiveStack) -> None:
+    assert set(live_stack.described) == {
+        "url",
+        "database_url",
+        "redis_url",
+        "mpesa_url",
+        "platform_admin",
+        "agency_admin",
+        "pids",
+    }
+    assert set(live_stack.agency_admin) >= {"email", "password", "api_key"}
+    assert set(live_stack.platform_admin) >= {"email", "password"}
+    for url in (f"{live_stack.url}/ready", f"{live_stack.described['mpesa_url']}/simulator/health"):
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            assert answer.status == 200
+
+
+def test_status_shows_each_program(live_stack: LiveStack) -> None:
+    finished = haven(["status", "--data", str(live_stack.folder)])
+    assert finished.returncode == 0
+    for name, pid in live_stack.pids.items():
+        assert any(name in line and str(pid) in line for line in finished.stdout.splitlines())
