@@ -52,7 +52,7 @@ def _make(path: str) -> Extension:
     module, _, name = path.partition(":")
     try:
         made = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ExtensionError(f"EXTENSIONS names {path!r}, which cannot be imported: {error}") from error
     if not isinstance(made, Extension):
         raise ExtensionError(

@@ -49,7 +49,10 @@ def small_demo(owner_url: str) -> Mapping[str, Any]:
     connection.close()
     if TROUBLE == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
-    return {"platform_admin": {"email": "operator"}, "agency_admin": {"email": "agent", "api_key": "key"}}
+    return {
+        "platform_admin": {"email": "operator", "password": "word"},
+        "agency_admin": {"email": "agent", "password": "word", "api_key": "key"},
+    }
 
 
 if __name__ == "__main__":

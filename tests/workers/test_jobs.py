@@ -1,0 +1,240 @@
+"""A job is its row: claimed once, taken over, retried, cancelled, found again."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from sqlalchemy import update
+
+from haven.crypto import Vault
+from haven.db.session import tenant_session
+from haven.errors import Conflict
+from haven.operations import jobs, webhook_endpoints, webhooks
+from haven.operations.kinds import KINDS, Kind
+from haven.operations.models import Job, WebhookDelivery
+from haven.runtime import Runtime
+from tests.support.builders import an_agency
+from workers.runner import run_job
+
+ran: list[str] = []
+LATER = dt.timedelta(minutes=2)
+
+
+def note(context, **arguments):
+    ran.append(arguments["name"])
+    context.progress(1, 2, "half")
+    context.progress(2, 2, "done")
+    return {"name": arguments["name"]}
+
+
+def fall(context, **arguments):
+    ran.append(arguments["name"])
+    raise RuntimeError("the disk is full")
+
+
+def wait_to_be_cancelled(context, **arguments):
+    for _ in range(100):
+        context._reported_at = 0.0
+        context.check_cancelled()
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def kinds(monkeypatch):
+    ran.clear()
+    for name, function in (("note", "note"), ("fall", "fall"), ("long", "wait_to_be_cancelled")):
+        monkeypatch.setitem(KINDS, name, Kind("maintenance", f"{__name__}:{function}", max_attempts=2))
+
+
+@pytest.fixture
+def runtime(settings, engine):
+    return Runtime.start(settings, engine)
+
+
+@pytest.fixture
+def agency(engine):
+    return an_agency(engine)
+
+
+def ask(engine, agency, kind="note", **options):
+    with tenant_session(engine, agency, "user:test", "request-7") as session:
+        return jobs.submit(session, kind, {"name": "rent"}, **options)
+
+
+def row(engine, agency, job_id):
+    with tenant_session(engine, agency) as session:
+        return session.get(Job, (agency, job_id))
+
+
+def test_a_job_runs_and_says_what_came_of_it(engine, agency, runtime):
+    job_id = ask(engine, agency)
+    assert run_job(runtime, agency, job_id) == "SUCCEEDED"
+    job = row(engine, agency, job_id)
+    assert (job.status, job.result, job.attempts) == ("SUCCEEDED", {"name": "rent"}, 1)
+    assert (job.progress_done, job.progress_total) == (2, 2)
+    assert (job.requested_by, job.request_id) == ("user:test", "request-7")
+    assert run_job(runtime, agency, job_id) == "SKIPPED"
+    assert ran == ["rent"]
+
+
+def test_a_job_of_a_transaction_that_rolled_back_never_was(engine, agency, runtime):
+    with tenant_session(engine, agency) as session:
+        job_id = jobs.submit(session, "note", {"name": "rent"})
+        session.rollback()
+    assert row(engine, agency, job_id) is None
+    assert run_job(runtime, agency, job_id) == "SKIPPED"
+
+
+def test_the_same_unfinished_job_is_not_made_twice(engine, agency, runtime):
+    first = ask(engine, agency, unique_key="2026-11")
+    assert ask(engine, agency, unique_key="2026-11") == first
+    assert ask(engine, agency, unique_key="2026-12") != first
+    run_job(runtime, agency, first)
+    assert ask(engine, agency, unique_key="2026-11") != first
+
+
+def test_of_two_workers_one_gets_it(engine, agency, runtime):
+    job_id = ask(engine, agency)
+    answers: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(run_job(runtime, agency, job_id))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == ["SKIPPED", "SKIPPED", "SKIPPED", "SUCCEEDED"]
+    assert ran == ["rent"]
+
+
+def test_a_failed_attempt_waits_and_then_has_failed(engine, agency, runtime):
+    job_id = ask(engine, agency, kind="fall")
+    assert run_job(runtime, agency, job_id) == "FAILED"
+    job = row(engine, agency, job_id)
+    assert (job.status, job.error) == ("SCHEDULED", "RuntimeError: the disk is full")
+    assert job.run_after > dt.datetime.now(dt.UTC)
+    assert run_job(runtime, agency, job_id) == "SKIPPED"
+    with tenant_session(engine, agency) as session:
+        session.execute(update(Job).where(Job.id == job_id).values(run_after=dt.datetime.now(dt.UTC)))
+    run_job(runtime, agency, job_id)
+    assert row(engine, agency, job_id).status == "FAILED"
+    with tenant_session(engine, agency) as session:
+        jobs.retry(session, job_id)
+    assert row(engine, agency, job_id).status == "QUEUED"
+
+
+def test_a_job_whose_worker_died_is_taken_over_and_given_up_in_the_end(engine, agency, runtime):
+    job_id = ask(engine, agency)
+    with tenant_session(engine, agency) as session:
+        assert jobs.claim(session, job_id, dt.datetime.now(dt.UTC)) is not None
+    now = dt.datetime.now(dt.UTC)
+    with tenant_session(engine, agency) as session:
+        assert jobs.due(session, now) == []
+        assert jobs.due(session, now + LATER) == [(job_id, "note")]
+        assert jobs.claim(session, job_id, now) is None
+        assert jobs.claim(session, job_id, now + LATER) is not None
+    with tenant_session(engine, agency) as session:
+        assert jobs.claim(session, job_id, now + LATER * 2) is None
+    assert row(engine, agency, job_id).status == "FAILED"
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_at_its_next_step(engine, agency, runtime):
+    waiting, running = ask(engine, agency), ask(engine, agency, kind="long")
+    with tenant_session(engine, agency) as session:
+        jobs.cancel(session, waiting)
+    assert row(engine, agency, waiting).status == "CANCELLED"
+    with tenant_session(engine, agency) as session:
+        session.execute(update(Job).where(Job.id == running).values(cancel_requested=True))
+    assert run_job(runtime, agency, running) == "CANCELLED"
+    with pytest.raises(Conflict), tenant_session(engine, agency) as session:
+        jobs.cancel(session, waiting)
+
+
+def test_a_job_whose_wake_up_was_lost_is_found(engine, agency):
+    job_id = ask(engine, agency)
+    with tenant_session(engine, agency) as session:
+        assert jobs.due(session, dt.datetime.now(dt.UTC) + dt.timedelta(seconds=5)) == [(job_id, "note")]
+
+
+class Receiver(BaseHTTPRequestHandler):
+    status = 200
+    heard: list[tuple[dict[str, str], bytes]] = []  # noqa: RUF012
+
+    def do_POST(self):
+        self.heard.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.status)
+        self.send_header("Location", "http://127.0.0.1:1/")
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        """Say nothing."""
+
+
+@pytest.fixture
+def receiver():
+    Receiver.heard.clear()
+    Receiver.status = 200
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/events"
+    server.shutdown()
+    server.server_close()
+
+
+def emit(engine, agency, settings, url):
+    with tenant_session(engine, agency) as session:
+        _, secret = webhook_endpoints.create(
+            session, settings.secret_key, {"url": url, "events": ["invoice.issued"]}
+        )
+    with tenant_session(engine, agency) as session:
+        webhooks.emit(session, "invoice.issued", {"number": "INV-000001"})
+        webhooks.emit(session, "payment.failed", {})
+    with tenant_session(engine, agency) as session:
+        (job,) = session.query(Job).filter_by(kind="webhook_deliver").all()
+        return job.id, secret
+
+
+def delivery(engine, agency):
+    with tenant_session(engine, agency) as session:
+        return session.query(WebhookDelivery).one()
+
+
+def test_an_event_is_delivered_signed(engine, agency, settings, receiver):
+    runtime = Runtime.start(dataclasses.replace(settings, webhook_private_addresses=True), engine)
+    job_id, secret = emit(engine, agency, settings, receiver)
+    assert run_job(runtime, agency, job_id) == "SUCCEEDED"
+    ((headers, body),) = Receiver.heard
+    at = int(headers["Haven-Signature"].partition("t=")[2].partition(",")[0])
+    assert headers["Haven-Signature"] == webhooks.sign(secret.encode(), at, body)
+    assert json.loads(body)["data"] == {"number": "INV-000001"}
+    assert (delivery(engine, agency).status, delivery(engine, agency).last_status) == ("DELIVERED", 200)
+
+
+@pytest.mark.parametrize("status", [302, 500])
+def test_what_is_not_taken_is_tried_again(engine, agency, settings, receiver, status):
+    Receiver.status = status
+    runtime = Runtime.start(dataclasses.replace(settings, webhook_private_addresses=True), engine)
+    job_id, _ = emit(engine, agency, settings, receiver)
+    assert run_job(runtime, agency, job_id) == "FAILED"
+    assert row(engine, agency, job_id).status == "SCHEDULED"
+    assert (delivery(engine, agency).status, delivery(engine, agency).last_status) == ("PENDING", status)
+    assert len(Receiver.heard) == 1
+
+
+def test_a_webhook_does_not_reach_into_the_operators_network(engine, agency, settings, runtime, receiver):
+    job_id, _ = emit(engine, agency, settings, receiver)
+    assert run_job(runtime, agency, job_id) == "FAILED"
+    assert "not a public one" in row(engine, agency, job_id).error
+    assert Receiver.heard == []
+
+
+def test_what_was_sealed_with_another_key_is_not_opened():
+    sealed = Vault("a" * 32).encrypt(b"secret")
+    assert Vault("a" * 32).decrypt(sealed) == b"secret"
+    with pytest.raises(ValueError, match="SECRET_KEY"):
+        Vault("b" * 32).decrypt(sealed)
