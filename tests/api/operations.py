@@ -253,7 +253,9 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
     webhook = by.made("/webhooks", url="https://makao.test/events", events=["invoice.issued"])
     flat = let_a_flat(by, rent=rent)
     invoice = an_invoice(by, flat.lease["id"], rent)
-    payment = by.made("/payments", lease_id=flat.lease["id"], amount="1000.00", method="CASH", reference="Slip 7")
+    payment = by.made(
+        "/payments", lease_id=flat.lease["id"], amount="1000.00", method="CASH", reference="Slip 7"
+    )
     unpaid = an_invoice(by, flat.lease["id"], rent)
     second = by.made("/units", property_id=flat.property["id"], label="A2", rent_amount=rent)
     people = {"unit_id": second["id"], "tenant_id": flat.tenant["id"]}
