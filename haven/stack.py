@@ -141,7 +141,7 @@ class Stack:
 
     def _port_near(self, preferred: int, whose: str) -> int:
         port = self._ports.take_free(preferred)
-        if port != preferred:
+        if preferred and port != preferred:
             self._say(f"Port {preferred} is taken: {whose} uses {port}")
         return port
 

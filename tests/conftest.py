@@ -57,12 +57,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         servers.stop()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Keep the tests of the live stack in one process, so that it is started once (`--dist loadgroup`)."""
-    for item in items:
-        if "live_stack" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("live_stack"))
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from tests.support.scheduling import OneLiveStack
+
+    return OneLiveStack(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ import pytest
 
 from haven.stack_folder import StackFolder
 from haven.supervisor import find_process, stop_left_over
-from tests.support.live import CHECKOUT, clean_environ
+from tests.support.live import CHECKOUT, clean_environ, remove_outside_data
 
 READY_S = 60.0
 
@@ -90,9 +90,7 @@ class SmallStack:
             if process.stdout:
                 process.stdout.close()
         stop_left_over(StackFolder(self.folder).records(), patience_s=5)
-        kept = StackFolder(self.folder).read("secrets.json") or {}
-        if "id" in kept:
-            shutil.rmtree(Path("/var/lib/haven") / kept["id"], ignore_errors=True)
+        remove_outside_data(self.folder)
 
 
 @pytest.fixture

@@ -69,16 +69,14 @@ def test_its_files_are_for_its_owner_alone(small_stack: SmallStack) -> None:
 
 def test_another_port_is_chosen_where_nobody_asked_for_one(small_stack: SmallStack) -> None:
     with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):  # somebody else has it: that is taken, too
-            taken.bind(("127.0.0.1", 8000))
-            taken.listen()
-        process = small_stack.start()
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = small_stack.start(SMALL_STACK_PORT=str(port))
         described = small_stack.ready(process)
         process.send_signal(signal.SIGTERM)
         printed = small_stack.end(process)
-    assert not described["url"].endswith(":8000")
-    assert f"Port 8000 is taken: the web uses {described['url'].rpartition(':')[2]}" in printed
+    assert f"Port {port} is taken: the web uses {described['url'].rpartition(':')[2]}" in printed
 
 
 def test_a_taken_port_that_was_asked_for_says_what_to_do(small_stack: SmallStack) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from haven.stack_folder import StackFolder
 
 CHECKOUT: Final = Path(__file__).parent.parent.parent
 START_TIMEOUT_S: Final = 110
@@ -48,6 +51,14 @@ class LiveStack:
 
     def stop(self) -> None:
         haven(["down", "--data", str(self.folder)], self.environ)
+        remove_outside_data(self.folder)
+
+
+def remove_outside_data(folder: Path) -> None:
+    """Remove what a stack of root's kept outside its folder, where PostgreSQL's user reaches it."""
+    kept = StackFolder(folder).read("secrets.json") or {}
+    if kept.get("id"):
+        shutil.rmtree(Path("/var/lib/haven") / kept["id"], ignore_errors=True)
 
 
 def haven(arguments: list[str], environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,7 @@
 """``haven up`` with the real servers, and one tiny HTTP program in place of Haven's own: for tests of the stack.
 
 ``SMALL_STACK`` says what goes wrong: ``broken`` (the program cannot start), ``dies`` (killed while it loads the demo).
+``SMALL_STACK_PORT`` is the port tried first in place of 8000; without it any free one, so that tests do not meet.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from haven.stack_programs import Places, answers
 from haven.supervisor import Program
 
 TROUBLE: Final = os.environ.get("SMALL_STACK", "")
+WEB_PORT: Final = int(os.environ.get("SMALL_STACK_PORT", "0"))
 
 SERVE: Final = """
 import http.server, sys
@@ -56,7 +58,8 @@ def small_demo(owner_url: str) -> Mapping[str, Any]:
 
 
 if __name__ == "__main__":
-    # `up` looks both up when it runs.
+    # `up` looks these up when it runs.
+    vars(haven.stack).update(WEB_PORT=WEB_PORT, MPESA_PORT=0)
     haven.stack.Stack = functools.partial(haven.stack.Stack, programs=small_programs)  # type: ignore[assignment,misc]
     stack_commands._load_demo = small_demo
     stack_commands.up()
