@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,9 @@ def block(admin):
 
 @pytest.mark.parametrize("sort", UNITS.listing.sort_names)
 def test_pages_show_every_row_once_in_order(admin, block, sort):
-    seen, path = [], f"/units?sort={sort}&limit=2"
-    while path:
+    seen: list[dict[str, Any]] = []
+    path: str | None = f"/units?sort={sort}&limit=2"
+    while path is not None:
         answer = admin.get(path)
         page = answer.get_json()
         seen += page["data"]
@@ -44,7 +46,8 @@ def test_pages_show_every_row_once_in_order(admin, block, sort):
 def test_rows_without_a_value_are_in_the_pages_too(admin, sort):
     for end in ("2027-01-31", None, "2027-02-28", None):
         let_a_flat(admin, **({} if end is None else {"end_date": end}))
-    seen, cursor = [], ""
+    seen: list[str | None] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = admin.get(f"/leases?sort={sort}&limit=1{cursor and '&cursor=' + cursor}").get_json()
         seen += [lease["end_date"] for lease in page["data"]]
