@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
@@ -56,6 +56,8 @@ class RateLimiting(Base):
         # First: its header hook has to run before ours reads what it has counted.
         app.after_request(lambda response: _standard_headers(response, most, window_s))
         limiter.init_app(app)
+        # Last: it runs before the limiter's.
+        app.after_request(_remember_retry_after)
         app.extensions[self.name] = limiter
 
     def limit(self, rule: str, key: Callable[[], str] | None = None) -> Callable[[Any], Any]:
@@ -86,8 +88,21 @@ def _storage_options(redis_url: str) -> dict[str, Any]:
     return {"socket_timeout": _REDIS_TIMEOUT_S, "socket_connect_timeout": _REDIS_TIMEOUT_S}
 
 
+def _remember_retry_after(response: Response) -> Response:
+    g.retry_after = response.headers.get("Retry-After")
+    return response
+
+
 def _standard_headers(response: Response, most: int, window_s: int) -> Response:
-    """The IETF's ``RateLimit`` fields beside the ``X-RateLimit`` ones that Flask-Limiter writes."""
+    """The IETF's ``RateLimit`` fields beside the ``X-RateLimit`` ones that Flask-Limiter writes.
+
+    Flask-Limiter also writes ``Retry-After`` on every answer, where a client would take it for a wish to wait: only a 429
+    keeps that one, any other answer has what the view said.
+    """
+    if response.status_code != 429:
+        response.headers.pop("Retry-After", None)
+        if (own := g.pop("retry_after", None)) is not None:
+            response.headers["Retry-After"] = own
     left = response.headers.get("X-RateLimit-Remaining")
     reset = response.headers.get("X-RateLimit-Reset")
     if left is None or reset is None:

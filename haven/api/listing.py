@@ -171,7 +171,7 @@ class Listing:
             last = rows[query.limit - 1]
             value = None if column is self.key else last[-2]
             next_cursor = Cursor(query.sort, value, last[-1]).text()
-        total = self._count(session, query) if query.with_total else None
+        total = self._total(session, query, is_empty=not rows) if query.with_total else None
         return Page(shown, query.limit, next_cursor, total)
 
     def one(self, session: Session, row_id: uuid.UUID) -> dict[str, Any]:
@@ -189,7 +189,9 @@ class Listing:
         found = select(*self._selected, *more)
         return found if self.joined is None else found.select_from(self.joined)
 
-    def _count(self, session: Session, query: Query) -> int:
+    def _total(self, session: Session, query: Query, *, is_empty: bool) -> int:
+        if is_empty and query.cursor is None:
+            return 0
         counted = select(func.count()).select_from(self.key.class_ if self.joined is None else self.joined)
         return session.execute(counted.where(*query.conditions)).scalar_one()
 

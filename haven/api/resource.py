@@ -17,7 +17,7 @@ from haven.api.conditional import etag, expected_version, not_modified
 from haven.api.encoding import json_response
 from haven.api.guard import current_session, requires
 from haven.api.idempotency import idempotent
-from haven.api.listing import LIMIT_DEFAULT, LIMIT_MAX, SEARCH_MAX, Listing, next_link
+from haven.api.listing import LIMIT_DEFAULT, LIMIT_MAX, SEARCH_MAX, Listing, Page, next_link
 
 API: Final = "/api/v1"
 _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -111,7 +111,11 @@ def register(blueprint: Blueprint, resource: Resource) -> None:
 
 def list_answer(listing: Listing) -> Response:
     """The page that the request at hand asks for."""
-    page = listing.page(current_session(), listing.parse(request.args))
+    return page_answer(listing.page(current_session(), listing.parse(request.args)))
+
+
+def page_answer(page: Page) -> Response:
+    """A page of a list as the answer to the request at hand."""
     headers = {"Link": next_link(request.path, request.args, page.next_cursor)} if page.next_cursor else {}
     return json_response(page.document(), headers=headers)
 

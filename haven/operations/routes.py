@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 from flask_smorest import Blueprint
 from marshmallow import fields
 from sqlalchemy import Float, case, cast, func
@@ -15,7 +15,16 @@ from haven.api.encoding import json_response
 from haven.api.guard import current_session, requires, runtime
 from haven.api.idempotency import idempotent
 from haven.api.listing import Filter, Listing
-from haven.api.resource import API, Resource, list_answer, list_doc, page_schema, problems, register
+from haven.api.resource import (
+    API,
+    Resource,
+    list_answer,
+    list_doc,
+    page_answer,
+    page_schema,
+    problems,
+    register,
+)
 from haven.errors import NotFound
 from haven.operations import jobs as job_service
 from haven.operations import schemas, webhook_endpoints
@@ -159,5 +168,9 @@ def create_webhook(values: dict[str, Any]) -> Response:
 @webhooks.response(200, page_schema(schemas.DeliveryRow))
 @webhooks.doc(summary="What was sent, and what became of it", **list_doc(_deliveries(None)))
 def list_deliveries(row_id: uuid.UUID) -> Response:
-    WEBHOOKS.listing.one(current_session(), row_id)
-    return list_answer(_deliveries(row_id))
+    listing = _deliveries(row_id)
+    page = listing.page(current_session(), listing.parse(request.args))
+    if not page.rows:
+        # None yet, or no such webhook: only here is it worth a statement to tell which.
+        WEBHOOKS.listing.one(current_session(), row_id)
+    return page_answer(page)

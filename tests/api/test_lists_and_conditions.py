@@ -181,6 +181,18 @@ def test_a_change_is_in_the_audit_trail(admin, owner):
     assert entry["actor"].startswith("key:")
 
 
+def test_the_audit_trail_writes_money_as_the_api_does(admin, block):
+    unit = admin.get("/units?label=B6").get_json()["data"][0]
+    admin.patch(f"/units/{unit['id']}", {"rent_amount": "6000.00", "bedrooms": 4})
+    entry = admin.get(f"/audit?entity=unit&entity_id={unit['id']}").get_json()["data"][0]
+    assert entry["changes"] == {"rent_amount": ["5000.50", "6000.00"], "bedrooms": [0, 4]}
+
+
+def test_the_audit_trail_is_silent_about_the_use_of_a_key(admin, owner):
+    entities = {row["entity"] for row in admin.get("/audit?action=UPDATE").get_json()["data"]}
+    assert "api_key" not in entities
+
+
 def test_every_answer_has_its_headers(admin, owner):
     for answer in (admin.get("/owners"), dataclasses.replace(admin, token="x").get("/owners")):
         assert answer.headers["X-Request-ID"]
