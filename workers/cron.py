@@ -26,6 +26,7 @@ from extensions.logs import configure_logging
 from haven.db.base import PLATFORM
 from haven.db.session import tenant_session
 from haven.identity.models import Agency
+from haven.leasing import service as leasing
 from haven.operations import maintenance
 from haven.operations.jobs import due, job_session
 from haven.payments import service as payments
@@ -50,6 +51,7 @@ TASKS: Final = (
     Task("mpesa_silent_pushes", 30, payments.settle_silent_pushes),
     Task("mpesa_orphans", 15, payments.submit_orphaned_callbacks),
     Task("overdue_invoices", 300, payments.mark_overdue_invoices),
+    Task("past_leases", 300, leasing.end_past_leases),
     Task("expired_rows", 3600, maintenance.remove_expired),
 )
 

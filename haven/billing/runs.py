@@ -1,6 +1,6 @@
-"""The month's rent: an invoice for every active lease, issued, once however often it is asked for.
+"""The month's rent: an invoice for every lease that is active in it, issued, once however often it is asked for.
 
-A lease is billed for the days of the month it covers. Its first invoice also asks for the deposit. Rent is
+A lease is billed for the days of the month it covers, the last ones of a lease that has ended since too. Its first invoice also asks for the deposit. Rent is
 due on the lease's billing day, or on the first day it is for where that is later. Each batch is a transaction
 of its own, so a run that is cancelled or killed goes on where it stopped: what is billed is not billed again.
 """
@@ -33,6 +33,9 @@ from haven.operations.webhooks import emit
 
 BATCH: Final = 500
 """Leases in one transaction: their rows and the invoice counter stay locked for its time (about 0.3 s)."""
+
+_LET: Final = ("ACTIVE", "ENDED", "TERMINATED")
+"""Statuses of a lease that was agreed: between its dates it owes rent, whatever became of it later."""
 
 
 class RunContext(Protocol):
@@ -102,7 +105,7 @@ def request_run(session: Session, period: str) -> uuid.UUID:
 
 
 def run_period(context: RunContext, period: str, now: dt.datetime | None = None) -> RunResult:
-    """Bill every active lease of the agency for a month.
+    """Bill every lease of the agency that was active on a day of the month.
 
     Raises:
         Invalid: ``period`` is not a month.
@@ -133,7 +136,7 @@ def _unbilled(session: Session, month: dt.date, after: uuid.UUID | None) -> Sele
     agency_id = tenant_of(session).agency_id
     query = select(Lease.id).where(
         Lease.agency_id == agency_id,
-        Lease.status == "ACTIVE",
+        Lease.status.in_(_LET),
         Lease.start_date <= last_day(month),
         or_(Lease.end_date.is_(None), Lease.end_date >= month),
         ~_is_billed(month),

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response
 from flask_smorest import Blueprint
 from marshmallow import fields
-from sqlalchemy import Numeric, Text, cast, func, literal
+from sqlalchemy import Numeric, Text, cast, func
 
 from haven.api.bodies import body
 from haven.api.fields import Money
@@ -17,6 +17,7 @@ from haven.api.idempotency import idempotent
 from haven.api.listing import Filter, Listing
 from haven.api.resource import Resource, problems, register
 from haven.billing import service as billing
+from haven.identity.place import own_currency
 from haven.leasing import schemas, service
 from haven.leasing.models import Lease, Tenant
 from haven.operations import webhooks
@@ -39,7 +40,7 @@ TENANTS = Resource(
         "tenant",
         Tenant.id,
         {name: getattr(Tenant, name) for name in (*_TENANT_COLUMNS, *_COMMON)}
-        | {"balance": _balance, "currency": literal("KES")},
+        | {"balance": _balance, "currency": own_currency()},
         filters={
             "full_name": Filter(Tenant.full_name, fields.String()),
             "email": Filter(Tenant.email, fields.String()),
@@ -73,7 +74,7 @@ LEASES = Resource(
         "lease",
         Lease.id,
         {name: getattr(Lease, name) for name in (*_LEASE_COLUMNS, *_COMMON)}
-        | {"late_fee": _late_fee, "currency": literal("KES")},
+        | {"late_fee": _late_fee, "currency": own_currency()},
         filters={
             "unit_id": Filter(Lease.unit_id, fields.UUID()),
             "tenant_id": Filter(Lease.tenant_id, fields.UUID()),

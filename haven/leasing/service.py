@@ -5,19 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from haven.db.base import new_id
 from haven.db.rows import change, locked
 from haven.db.session import tenant_of
 from haven.errors import Conflict, Invalid
+from haven.identity.place import today
 from haven.leasing.models import Lease, Tenant
 from haven.portfolio import service as portfolio
 from haven.portfolio.models import Unit
 
+_END_BATCH: Final = 500
 _FREE_WHEN_ACTIVE = frozenset({"grace_days", "late_fee_kind", "late_fee_amount", "rent_amount", "end_date"})
 
 
@@ -90,7 +92,7 @@ def activate_lease(session: Session, lease_id: uuid.UUID, version: int | None) -
     """The tenancy is agreed: unit and tenant are taken, and rent runs bill it.
 
     Raises:
-        Conflict: it is no draft, or the unit has another active lease in these dates.
+        Conflict: it is no draft, or the unit is let to somebody else in these dates.
     """
     lease = locked(session, Lease, lease_id, version)
     if lease.status != "DRAFT":
@@ -98,7 +100,9 @@ def activate_lease(session: Session, lease_id: uuid.UUID, version: int | None) -
     lease.status = "ACTIVE"
     lease.activated_at = dt.datetime.now(dt.UTC)
     session.flush()
+    # Locks the unit, so that of two leases that begin beside each other the second sees the first.
     portfolio.occupy(session, lease.unit_id)
+    _refuse_while_notice_runs(session, lease)
     locked(session, Tenant, lease.tenant_id).status = "ACTIVE"
 
 
@@ -127,6 +131,67 @@ def terminate_lease(
         portfolio.vacate(session, lease.unit_id)
     if not _has_active_lease(session, Lease.tenant_id == lease.tenant_id):
         locked(session, Tenant, lease.tenant_id).status = "FORMER"
+
+
+# Leases that another transaction is changing are left for the next time: the clock never waits and never deadlocks.
+_END: Final = text(
+    """
+    WITH past AS (
+      SELECT id FROM lease
+       WHERE agency_id = :agency_id AND status = 'ACTIVE' AND end_date < :today
+       ORDER BY id LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE lease l SET status = 'ENDED', version = l.version + 1, updated_at = now()
+      FROM past WHERE l.agency_id = :agency_id AND l.id = past.id
+    RETURNING l.unit_id, l.tenant_id
+    """
+)
+_VACATE: Final = text(
+    """
+    UPDATE unit u SET status = 'VACANT', version = u.version + 1, updated_at = now()
+     WHERE u.agency_id = :agency_id AND u.id = ANY (:ids) AND u.status = 'OCCUPIED'
+       AND NOT EXISTS (SELECT FROM lease l
+                        WHERE l.agency_id = :agency_id AND l.unit_id = u.id AND l.status = 'ACTIVE')
+    """
+)
+_PART: Final = text(
+    """
+    UPDATE tenant t SET status = 'FORMER', version = t.version + 1, updated_at = now()
+     WHERE t.agency_id = :agency_id AND t.id = ANY (:ids) AND t.status = 'ACTIVE'
+       AND NOT EXISTS (SELECT FROM lease l
+                        WHERE l.agency_id = :agency_id AND l.tenant_id = t.id AND l.status = 'ACTIVE')
+    """
+)
+
+
+def end_past_leases(session: Session, now: dt.datetime) -> int:
+    """End each active lease whose last day is over in the agency's time zone; how many.
+
+    Their units are vacant and their tenants former, unless another active lease says otherwise.
+    """
+    agency_id = tenant_of(session).agency_id
+    values = {"agency_id": agency_id, "today": today(session, now), "most": _END_BATCH}
+    ended = session.execute(_END, values).all()
+    if ended:
+        session.execute(_VACATE, {"agency_id": agency_id, "ids": sorted({row.unit_id for row in ended})})
+        session.execute(_PART, {"agency_id": agency_id, "ids": sorted({row.tenant_id for row in ended})})
+    return len(ended)
+
+
+def _refuse_while_notice_runs(session: Session, lease: Lease) -> None:
+    """A lease that was terminated for a day to come holds its unit until then (the exclusion constraint keeps active ones)."""
+    last_day: dt.date | None = session.execute(
+        select(func.max(Lease.end_date)).where(
+            Lease.agency_id == lease.agency_id,
+            Lease.unit_id == lease.unit_id,
+            Lease.status == "TERMINATED",
+            Lease.start_date <= (lease.end_date or dt.date.max),
+            Lease.end_date >= lease.start_date,
+            Lease.end_date >= today(session),
+        )
+    ).scalar_one()
+    if last_day is not None:
+        raise Conflict(f"The unit is let until {last_day}: the lease before has notice to that day.")
 
 
 def _has_active_lease(session: Session, condition: Any) -> bool:

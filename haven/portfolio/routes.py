@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from flask_smorest import Blueprint
 from marshmallow import fields
-from sqlalchemy import func, literal, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import aliased
 
 from haven.api.fields import Money
 from haven.api.listing import Filter, Listing
 from haven.api.resource import Resource, register
+from haven.identity.place import own_currency
 from haven.portfolio import schemas, service
 from haven.portfolio.models import Owner, Property, Unit
 
@@ -106,7 +107,7 @@ UNITS = Resource(
     Listing(
         "unit",
         Unit.id,
-        {name: getattr(Unit, name) for name in (*_UNIT_COLUMNS, *_COMMON)} | {"currency": literal("KES")},
+        {name: getattr(Unit, name) for name in (*_UNIT_COLUMNS, *_COMMON)} | {"currency": own_currency()},
         filters={
             "property_id": Filter(Unit.property_id, fields.UUID()),
             "label": Filter(Unit.label, fields.String()),

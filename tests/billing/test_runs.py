@@ -99,10 +99,22 @@ def many_leases(engine, agency_id, count):
     return [lease["id"] for lease in leases]
 
 
+@pytest.mark.parametrize("status", ["ENDED", "TERMINATED"])
+def test_the_last_days_of_a_lease_that_is_over_are_billed_too(engine, status):
+    agency = an_agency(engine)
+    a_lease(engine, agency, rent="30000.00", status=status, end=dt.date(2026, 11, 10))
+    billing.run_period(Run(engine, agency), "2026-11")
+    (billed,) = invoices_of(engine, agency)
+    assert (billed.period_start, billed.period_end) == (dt.date(2026, 11, 1), dt.date(2026, 11, 10))
+    assert billed.total == Decimal("10000.00")
+
+
 def test_every_active_lease_is_billed_once_however_often_it_is_asked(engine):
     agency = an_agency(engine)
-    for status in ("ACTIVE", "ACTIVE", "DRAFT", "ENDED", "TERMINATED"):
+    for status in ("ACTIVE", "ACTIVE", "DRAFT"):
         a_lease(engine, agency, status=status)
+    for status in ("ENDED", "TERMINATED"):
+        a_lease(engine, agency, status=status, end=dt.date(2026, 2, 28))
     first = billing.run_period(Run(engine, agency), FUTURE)
     again = billing.run_period(Run(engine, agency), FUTURE)
     assert (first.invoices, first.total, again.invoices) == (2, Decimal("50000.00"), 0)
