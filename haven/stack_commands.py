@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from haven.demo.sizes import SIZES
 from haven.stack_folder import StackError, StackFolder
 from haven.stack_programs import CHECKOUT
 from haven.supervisor import find_process, log_tail, stop_left_over
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from haven.stack import Stack
 
 START_S: Final = 180.0
+SAY_EVERY_S: Final = 5.0
 STOP_S: Final = 90.0
 NOT_RUNNING: Final = 3
 """The exit code of ``haven status`` where nothing runs, as service managers have it."""
@@ -47,8 +49,16 @@ _data_option = click.option(
     help="Port of the web. Default: 8000, or a free one if that is taken.",
 )
 @_data_option
+@click.option(
+    "--demo",
+    "demo_size",
+    type=click.Choice(["none", *SIZES]),
+    default="small",
+    show_default=True,
+    help="What to load into a database without agencies; large is 1,000,000 invoices and takes minutes.",
+)
 @click.option("--detach", is_flag=True, help="Return when it is ready; `haven down` stops it.")
-def up(port: int | None, folder: Path, detach: bool) -> None:
+def up(port: int | None, folder: Path, demo_size: str, detach: bool) -> None:
     """Start Haven here: PostgreSQL, Valkey, web, workers, cron and the M-Pesa simulator.
 
     DATABASE_URL and REDIS_URL, where set, name servers to use instead of the embedded ones.
@@ -58,9 +68,9 @@ def up(port: int | None, folder: Path, detach: bool) -> None:
         stack_folder.make()
         if detach:
             _refuse_a_second(stack_folder)
-            _start_detached(stack_folder, port)
+            _start_detached(stack_folder, port, demo_size)
         else:
-            _run(stack_folder, port)
+            _run(stack_folder, port, demo_size)
 
 
 @click.command()
@@ -126,7 +136,7 @@ class _Asked:
         self.times += 1
 
 
-def _run(folder: StackFolder, port: int | None) -> None:
+def _run(folder: StackFolder, port: int | None, demo_size: str) -> None:
     from haven.stack import (  # imports the database's parts, which `haven status` does without
         Stack,
         StopAsked,
@@ -135,13 +145,22 @@ def _run(folder: StackFolder, port: int | None) -> None:
     if not folder.acquire():
         _refuse_a_second(folder)
     console, asked = _console(), _Asked()
+
+    def say(step: str) -> None:
+        console.print(f"[dim]•[/dim] {escape(step)}", highlight=False)
+
+    def tell_progress(step: str) -> None:
+        if asked.times:
+            raise StopAsked
+        say(step)
+
     stack = Stack(
         folder,
         os.environ,
         port=port,
-        say=lambda step: console.print(f"[dim]•[/dim] {escape(step)}", highlight=False),
+        say=say,
         stop_asked=lambda: asked.times,
-        load_demo=_load_demo,
+        load_demo=None if demo_size == "none" else lambda url: _load_demo(url, demo_size, tell_progress),
     )
     try:
         with suppress(StopAsked):
@@ -160,14 +179,24 @@ def _serve(stack: Stack, console: Console, folder: StackFolder) -> None:
     stack.look_after()
 
 
-def _load_demo(owner_url: str) -> Mapping[str, Any]:
+def _load_demo(owner_url: str, size: str, say: Callable[[str], None]) -> Mapping[str, Any]:
+    """Load the demo, saying each few seconds how far it is; ``say`` may raise to give it up, which leaves nothing."""
     from haven.demo.service import load_demo
 
-    return load_demo(owner_url, "small")
+    said_at, written = time.monotonic(), 0
+
+    def progress(step: str, rows: int, _seconds: float) -> None:
+        nonlocal said_at, written
+        written += rows
+        if time.monotonic() - said_at >= SAY_EVERY_S:
+            said_at = time.monotonic()
+            say(f"Loading the {size} demo: {written:,} rows, {step}")
+
+    return load_demo(owner_url, size, progress=progress)
 
 
-def _start_detached(folder: StackFolder, port: int | None) -> None:
-    argv = [sys.executable, "-m", "haven", "up", "--data", str(folder.path)]
+def _start_detached(folder: StackFolder, port: int | None, demo_size: str) -> None:
+    argv = [sys.executable, "-m", "haven", "up", "--data", str(folder.path), "--demo", demo_size]
     argv += ["--port", str(port)] if port else []
     log = folder.logs / "supervisor.log"
     with log.open("wb") as output:
@@ -181,7 +210,7 @@ def _start_detached(folder: StackFolder, port: int | None) -> None:
         )
     console = _console()
     try:
-        description = _wait_until_ready(folder, supervisor, log)
+        description = _wait_until_ready(folder, supervisor, log, START_S * (5 if demo_size == "large" else 1))
     except BaseException:
         supervisor.terminate()
         raise
@@ -189,9 +218,9 @@ def _start_detached(folder: StackFolder, port: int | None) -> None:
 
 
 def _wait_until_ready(
-    folder: StackFolder, supervisor: subprocess.Popen[bytes], log: Path
+    folder: StackFolder, supervisor: subprocess.Popen[bytes], log: Path, patience_s: float
 ) -> Mapping[str, Any]:
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         if supervisor.poll() is not None:
             raise StackError(f"Haven did not start. {log}:\n{log_tail(log, lines=40)}")
@@ -199,7 +228,7 @@ def _wait_until_ready(
         if description is not None and description["pids"]["supervisor"] == supervisor.pid:
             return description
         time.sleep(0.1)
-    raise StackError(f"Haven was not ready after {START_S:.0f} s. {log}:\n{log_tail(log, lines=40)}")
+    raise StackError(f"Haven was not ready after {patience_s:.0f} s. {log}:\n{log_tail(log, lines=40)}")
 
 
 def _refuse_a_second(folder: StackFolder) -> None:

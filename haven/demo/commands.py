@@ -30,7 +30,10 @@ from haven.demo.sizes import SIZES
 def demo(size: str, seed: int, database_owner_url: str | None) -> None:
     """Load believable Kenyan agencies: small, medium or large."""
     if not database_owner_url:
-        raise click.UsageError("Say which database: set DATABASE_OWNER_URL, or give --database-owner-url.")
+        raise click.UsageError(
+            "Say which database: set DATABASE_OWNER_URL, or give --database-owner-url. A stack with a demo of its own:"
+            f" `haven up --demo {size} --data .haven-{size}`."
+        )
     console = Console()
     began = time.monotonic()
     try:

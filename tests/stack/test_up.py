@@ -159,6 +159,14 @@ def test_a_start_that_was_killed_in_the_demo_loads_it_again(small_stack: SmallSt
     assert described["agency_admin"]["api_key"] == "key"
 
 
+def test_it_starts_without_a_demo_and_takes_one_later(small_stack: SmallStack) -> None:
+    first = small_stack.start("--demo", "none")
+    assert small_stack.ready(first)["agency_admin"] is None
+    first.send_signal(signal.SIGINT)
+    small_stack.end(first)
+    assert small_stack.ready(small_stack.start())["agency_admin"]["api_key"] == "key"
+
+
 def test_the_servers_of_the_environment_are_used(small_stack: SmallStack, addresses: Addresses) -> None:
     name = f"given_{os.getpid()}"
     addresses.new_database(name)

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -42,7 +42,7 @@ def small_programs(places: Places, settings: Mapping[str, str]) -> list[Program]
     return [Program("web", [sys.executable, "-c", code, port], settings, ready=ready, address=places.url)]
 
 
-def small_demo(owner_url: str) -> Mapping[str, Any]:
+def small_demo(owner_url: str, size: str, say: Callable[[str], None]) -> Mapping[str, Any]:
     connection = psycopg2.connect(owner_url)
     with connection, connection.cursor() as cursor:
         agency_id = str(uuid.uuid4())
