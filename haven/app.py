@@ -91,7 +91,7 @@ def _start_database(app: Flask) -> None:
 def _start_runtime(app: Flask, settings: Settings) -> None:
     with app.app_context():
         engine = app.extensions["sqlalchemy"].engine
-    runtime = Runtime.start(settings, engine=engine)
+    runtime = Runtime.start(settings, engine=engine, breakers=app.extensions.get("circuit_breaker"))
     app.extensions["haven"] = runtime
     principals = Principals(runtime.redis, settings.session_cache_ttl)
     rules = SignInRules(
