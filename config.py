@@ -119,6 +119,15 @@ class Settings:
     max_body_bytes: int = _setting(
         1_048_576, "Largest request body", unit="bytes", low=1024, high=1_073_741_824
     )
+    event_streams: int = _setting(
+        4,
+        "Event streams open in each web process at the most, and never more than half of WEB_THREADS",
+        low=0,
+        high=128,
+    )
+    event_stream_life: int = _setting(
+        300, "Age at which an event stream ends and its client comes back", unit="s", low=1, high=3600
+    )
     idempotency_ttl: int = _setting(
         86_400, "How long the answer to an Idempotency-Key is kept", unit="s", low=60, high=2_592_000
     )

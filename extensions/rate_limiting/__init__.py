@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from flask import Flask, Response, current_app, request
-from flask_limiter import Limiter
+from flask_limiter import HeaderNames, Limiter
 from flask_limiter.util import get_remote_address
 
 from extensions.contract import Base, Health, Metric, Setting
@@ -15,6 +15,7 @@ from extensions.contract import Base, Health, Metric, Setting
 __all__ = ["RateLimiting"]
 
 _REDIS_TIMEOUT_S: Final = 0.2
+_WAIT: Final = "X-RateLimit-Retry-After"
 
 
 class RateLimiting(Base):
@@ -50,6 +51,8 @@ class RateLimiting(Base):
             key_prefix="haven:limit",
             in_memory_fallback_enabled=bool(redis_url),
             headers_enabled=True,
+            # The library would tell callers to wait on every answer, and make an error's own Retry-After later.
+            header_name_mapping={HeaderNames.RETRY_AFTER: _WAIT},
             swallow_errors=True,
         )
         limiter.request_filter(self._is_exempt)
@@ -88,6 +91,9 @@ def _storage_options(redis_url: str) -> dict[str, Any]:
 
 def _standard_headers(response: Response, most: int, window_s: int) -> Response:
     """The IETF's ``RateLimit`` fields beside the ``X-RateLimit`` ones that Flask-Limiter writes."""
+    wait = response.headers.pop(_WAIT, None)
+    if wait is not None and response.status_code == 429:
+        response.headers.setdefault("Retry-After", wait)
     left = response.headers.get("X-RateLimit-Remaining")
     reset = response.headers.get("X-RateLimit-Reset")
     if left is None or reset is None:

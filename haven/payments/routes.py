@@ -7,9 +7,11 @@ from typing import Any
 
 from flask import Response
 from flask_smorest import Blueprint
+from sqlalchemy.orm import Session
 
 from haven.api.bodies import body
 from haven.api.encoding import json_response
+from haven.api.event_stream import Shown, event_stream, stream_doc
 from haven.api.guard import answer_after_commit, current_session, requires, runtime
 from haven.api.idempotency import idempotent
 from haven.api.resource import Resource, problems, register
@@ -57,6 +59,17 @@ def stk_push(values: dict[str, Any]) -> Response:
 @blueprint.doc(summary="Where a payment stands", responses=problems(404))
 def status(row_id: uuid.UUID) -> Response:
     return json_response(service.status(current_session(), row_id))
+
+
+@blueprint.route("/payments/<uuid:row_id>/events", methods=["GET"])
+@requires("payments:read")
+@blueprint.doc(**stream_doc("Wait for a payment", "StatusRow"))
+def events(row_id: uuid.UUID) -> Response:
+    def look(session: Session) -> Shown:
+        found = service.status(session, row_id)
+        return Shown(str(found["version"]), found, found["is_final"])
+
+    return event_stream(look)
 
 
 @blueprint.route("/payments/<uuid:row_id>/receipt", methods=["GET"])

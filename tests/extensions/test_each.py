@@ -153,6 +153,12 @@ def test_too_many_requests_are_refused_and_told_when_to_come_back(limited_app):
     assert ask(limited_app, address="198.51.100.2").status_code == 200
 
 
+def test_the_wait_of_another_error_is_left_as_it_is(limited_app):
+    limited_app.add_url_rule("/busy", "busy", view_func=lambda: ("busy", 503, {"Retry-After": "5"}))
+    assert ask(limited_app, "/busy", "198.51.100.4").headers["Retry-After"] == "5"
+    assert "Retry-After" not in ask(limited_app, address="198.51.100.4").headers
+
+
 def test_an_exempt_path_is_never_refused(limited_app):
     assert {ask(limited_app, "/alive", "198.51.100.3").status_code for _ in range(6)} == {200}
 
