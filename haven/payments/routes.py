@@ -18,6 +18,7 @@ from haven.api.resource import Resource, problems, register
 from haven.payments import schemas, service
 from haven.payments.listings import PAYMENTS as LISTING
 
+_PDF = "application/pdf"
 blueprint = Blueprint(
     "payments", __name__, description="Rent received: by M-Pesa, cash, bank, card and cheque."
 )
@@ -78,6 +79,30 @@ def events(row_id: uuid.UUID) -> Response:
 @blueprint.doc(summary="The receipt of a completed payment", responses=problems(404, 409))
 def receipt(row_id: uuid.UUID) -> Response:
     return json_response(service.receipt(current_session(), row_id))
+
+
+@blueprint.route("/payments/<uuid:row_id>/receipt.pdf", methods=["GET"])
+@requires("payments:read")
+@blueprint.doc(
+    summary="The receipt of a completed payment, typeset",
+    responses={
+        "200": {
+            "description": "One page of A5, more where many invoices were paid.",
+            "content": {_PDF: {"schema": {"type": "string", "contentMediaType": _PDF}}},
+        },
+        **problems(404, 409, 503),
+    },
+)
+def receipt_page(row_id: uuid.UUID) -> Response:
+    found = service.receipt(current_session(), row_id)
+
+    def typeset() -> Response:
+        name = f'inline; filename="{found["number"]}.pdf"'
+        return Response(service.receipt_pdf(found), content_type=_PDF, headers={"Content-Disposition": name})
+
+    # Typesetting takes its time, and no transaction waits for it.
+    answer_after_commit(typeset)
+    return Response(status=204)
 
 
 @blueprint.route("/payments/<uuid:row_id>/evidence", methods=["GET"])
