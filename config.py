@@ -16,6 +16,7 @@ DEFAULT_EXTENSIONS = (
     "extensions.logs:Logs",
     "extensions.database:Database",
     "extensions.rate_limiting:RateLimiting",
+    "extensions.circuit_breaker:CircuitBreaker",
 )
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -118,6 +119,15 @@ class Settings:
     max_body_bytes: int = _setting(
         1_048_576, "Largest request body", unit="bytes", low=1024, high=1_073_741_824
     )
+    event_streams: int = _setting(
+        4,
+        "Event streams open in each web process at the most, and never more than half of WEB_THREADS",
+        low=0,
+        high=128,
+    )
+    event_stream_life: int = _setting(
+        300, "Age at which an event stream ends and its client comes back", unit="s", low=1, high=3600
+    )
     idempotency_ttl: int = _setting(
         86_400, "How long the answer to an Idempotency-Key is kept", unit="s", low=60, high=2_592_000
     )
@@ -146,6 +156,20 @@ class Settings:
     log_format: str = _setting("json", "json for machines, console for a person's eyes")
     database_server_timing: bool = _setting(
         False, "Tell clients of statements and their time (Server-Timing)"
+    )
+
+    # Circuit breakers: what does not answer is left alone for a while
+    breaker_failure_rate: float = _setting(
+        0.5, "Share of failed calls at which a circuit opens", low=0.01, high=1
+    )
+    breaker_minimum_calls: int = _setting(
+        20,
+        "Calls of the last minute without which it never opens; over 100: never",
+        low=1,
+        high=1_000_000,
+    )
+    breaker_open_time: int = _setting(
+        30, "How long it stays open before three probes go", unit="s", low=1, high=3600
     )
 
     # M-Pesa (Daraja); an agency's own stored credentials go before these

@@ -35,3 +35,9 @@ def post_fork(server: Any, worker: Any) -> None:
     """Let go of what belongs to the parent process."""
     application = server.app.wsgi()
     application.extensions["after_fork"]()
+
+
+def post_worker_init(worker: Any) -> None:
+    """A worker that is told to stop ends its event streams: their clients come back to its successor."""
+    application = worker.app.wsgi()
+    application.extensions["haven_streams"].is_serving = lambda: worker.alive

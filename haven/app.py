@@ -15,6 +15,8 @@ from haven import __version__
 from haven.api import guard, health
 from haven.api.docs import describe, docs_blueprint
 from haven.api.encoding import OrjsonProvider
+from haven.api.event_stream import EXTENSION as STREAMS
+from haven.api.event_stream import Streams
 from haven.api.problems import register_problem_handlers
 from haven.api.resource import API
 from haven.billing.routes import blueprint as billing
@@ -61,6 +63,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     load_extensions(app, settings.extensions)
     _start_database(app)
     _start_runtime(app, settings)
+    places = min(settings.event_streams, settings.web_threads // 2)
+    app.extensions[STREAMS] = Streams(places, settings.event_stream_life)
     _register_blueprints(app)
     register_problem_handlers(app)
     app.after_request(_secure)
@@ -91,7 +95,7 @@ def _start_database(app: Flask) -> None:
 def _start_runtime(app: Flask, settings: Settings) -> None:
     with app.app_context():
         engine = app.extensions["sqlalchemy"].engine
-    runtime = Runtime.start(settings, engine=engine)
+    runtime = Runtime.start(settings, engine=engine, breakers=app.extensions.get("circuit_breaker"))
     app.extensions["haven"] = runtime
     principals = Principals(runtime.redis, settings.session_cache_ttl)
     rules = SignInRules(

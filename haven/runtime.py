@@ -1,4 +1,4 @@
-"""What the parts of one process share: its settings, the database's engine, Redis, and the waker of workers."""
+"""What the parts of one process share: its settings, the database's engine, Redis, breakers, and the waker of workers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import Engine, create_engine
 
 from config import Settings
+from extensions.circuit_breaker.breaker import Breakers
+from extensions.circuit_breaker.rules import Rules
 from haven.db.migrate import sqlalchemy_url
 from haven.operations.kinds import KINDS
 
@@ -37,16 +39,30 @@ class Runtime:
     engine: Engine
     redis: redis.Redis
     wake: Wake
+    breakers: Breakers
 
     @classmethod
-    def start(cls, settings: Settings, engine: Engine | None = None) -> Runtime:
-        """The runtime of this process; a web process brings its own ``engine``."""
+    def start(
+        cls, settings: Settings, engine: Engine | None = None, breakers: Breakers | None = None
+    ) -> Runtime:
+        """The runtime of this process; a web process brings its own ``engine``, and its extension's ``breakers``."""
         cache = redis.Redis.from_url(
             settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
         )
         engine = engine if engine is not None else worker_engine(settings)
         wake = _run_here if not settings.enable_job_queue else _waker(jobs_redis(settings))
-        return cls(settings, engine, cache, wake)
+        if breakers is None:
+            breakers = Breakers(breaker_rules(settings), cache)
+        return cls(settings, engine, cache, wake, breakers)
+
+
+def breaker_rules(settings: Settings) -> Rules:
+    """When a circuit opens, as the settings say; the rest as the extension has it."""
+    return Rules(
+        failure_rate=settings.breaker_failure_rate,
+        minimum_calls=settings.breaker_minimum_calls,
+        open_s=settings.breaker_open_time,
+    )
 
 
 def worker_engine(settings: Settings) -> Engine:

@@ -23,8 +23,9 @@ KINDS: Final[dict[str, Kind]] = {
     "rent_run": Kind("payments", "workers.payments:rent_run", timeout_s=1800),
     "mpesa_query": Kind("payments", "workers.payments:mpesa_query", timeout_s=60),
     "mpesa_apply": Kind("payments", "workers.payments:mpesa_apply", max_attempts=20, timeout_s=60),
+    # 34 attempts are a day: ten waits from 5 s to 43 min, then one an hour.
     "webhook_deliver": Kind(
-        "notifications", "workers.notifications:webhook_deliver", max_attempts=10, timeout_s=60
+        "notifications", "workers.notifications:webhook_deliver", max_attempts=34, timeout_s=60
     ),
 }
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import uuid
+import zlib
 from typing import Any
 
 from flask import Response, request
 from flask_smorest import Blueprint
 from marshmallow import fields
 from sqlalchemy import Float, case, cast, func
+from sqlalchemy.orm import Session
 
 from haven.api.bodies import body
-from haven.api.encoding import json_response
+from haven.api.encoding import encode, json_response
+from haven.api.event_stream import Shown, event_stream, stream_doc
 from haven.api.guard import current_session, requires, runtime
 from haven.api.idempotency import idempotent
 from haven.api.listing import Filter, Listing
@@ -84,7 +87,18 @@ def history() -> Response:
 @jobs.response(200, JobRow)
 @jobs.doc(summary="Read one job", responses=problems(404))
 def read_job(queue: str, job_id: uuid.UUID) -> Response:
-    return json_response(_job(queue, job_id))
+    return json_response(_job(current_session(), queue, job_id))
+
+
+@jobs.route("/jobs/<string:queue>/<uuid:job_id>/events", methods=["GET"])
+@requires("jobs:read")
+@jobs.doc(**stream_doc("Wait for a job", "JobRow"))
+def job_events(queue: str, job_id: uuid.UUID) -> Response:
+    def look(session: Session) -> Shown:
+        found = _job(session, queue, job_id)
+        return Shown(f"{zlib.crc32(encode(found)):08x}", found, found["status"] not in job_service.UNFINISHED)
+
+    return event_stream(look)
 
 
 @jobs.route("/jobs/<string:queue>/<uuid:job_id>", methods=["DELETE"])
@@ -92,10 +106,10 @@ def read_job(queue: str, job_id: uuid.UUID) -> Response:
 @jobs.response(200, JobRow)
 @jobs.doc(summary="Cancel a job", responses=problems(404, 409))
 def cancel_job(queue: str, job_id: uuid.UUID) -> Response:
-    _job(queue, job_id)
+    _job(current_session(), queue, job_id)
     job_service.cancel(current_session(), job_id)
     current_session().flush()
-    return json_response(_job(queue, job_id))
+    return json_response(_job(current_session(), queue, job_id))
 
 
 @jobs.route("/jobs/<string:queue>/<uuid:job_id>/retry", methods=["POST"])
@@ -103,13 +117,13 @@ def cancel_job(queue: str, job_id: uuid.UUID) -> Response:
 @jobs.response(202, JobRow)
 @jobs.doc(summary="Run a failed or cancelled job again", responses=problems(404, 409))
 def retry_job(queue: str, job_id: uuid.UUID) -> Response:
-    _job(queue, job_id)
+    _job(current_session(), queue, job_id)
     job_service.retry(current_session(), job_id)
     return job_created(job_id)
 
 
-def _job(queue: str, job_id: uuid.UUID) -> dict[str, Any]:
-    job = JOBS.one(current_session(), job_id)
+def _job(session: Session, queue: str, job_id: uuid.UUID) -> dict[str, Any]:
+    job = JOBS.one(session, job_id)
     if job["queue"] != queue:
         raise NotFound(f"There is no job {job_id} in the queue {queue}.")
     return job

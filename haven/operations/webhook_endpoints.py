@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from typing import Any
 
@@ -13,11 +12,12 @@ from haven.db.base import new_id
 from haven.db.rows import change, locked
 from haven.db.session import tenant_of
 from haven.operations.models import WebhookEndpoint
+from haven.operations.webhooks import new_secret
 
 
 def create(session: Session, secret_key: str, body: dict[str, Any]) -> tuple[uuid.UUID, str]:
     """Make a webhook; its id, and the secret that signs its deliveries, kept encrypted."""
-    secret = f"whsec_{secrets.token_urlsafe(32)}"
+    secret = new_secret()
     endpoint = WebhookEndpoint(
         agency_id=tenant_of(session).agency_id,
         id=new_id(),

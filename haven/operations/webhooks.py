@@ -1,15 +1,18 @@
-"""Telling agencies of events over HTTP: written down with the event itself, signed, retried for a day."""
+"""Telling agencies of events over HTTP: written down with the event itself, signed, retried for a day.
+
+What is sent follows Standard Webhooks (https://www.standardwebhooks.com): three headers, of which the signature covers
+the id, the time and the body, so that a receiver checks it with any library that knows the standard.
+"""
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import hmac
-import ipaddress
-import socket
+import secrets
 import uuid
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -19,11 +22,13 @@ from sqlalchemy.orm import Session
 from haven.crypto import Vault
 from haven.db.base import new_id
 from haven.db.session import tenant_of
+from haven.operations import outbound
 from haven.operations.jobs import JobContext, submit
+from haven.operations.kinds import KINDS
 from haven.operations.models import WebhookDelivery, WebhookEndpoint
 
-SIGNATURE: Final = "Haven-Signature"
-_TIMEOUT_S: Final = 10.0
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105  the standard's, public
+_SECRET_BYTES: Final = 32
 
 
 class DeliveryFailed(Exception):
@@ -80,41 +85,60 @@ def deliver(context: JobContext, delivery_id: uuid.UUID) -> dict[str, Any]:
         if error is None:
             stored.status = "DELIVERED"
             stored.delivered_at = dt.datetime.now(dt.UTC)
+        elif stored.tries >= KINDS["webhook_deliver"].max_attempts:
+            stored.status = "FAILED"
     if error is not None:
         raise DeliveryFailed(error)
     return {"outcome": f"delivered with {status}"}
 
 
-def sign(secret: bytes, at: int, body: bytes) -> str:
-    """The value of ``Haven-Signature``: ``t=<unix seconds>,v1=<HMAC-SHA-256 of "t.body" in hex>``."""
-    digest = hmac.new(secret, str(at).encode() + b"." + body, hashlib.sha256).hexdigest()
-    return f"t={at},v1={digest}"
+def new_secret() -> str:
+    """A signing secret as Standard Webhooks writes one: ``whsec_`` and the base64 of 256 random bits."""
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+
+
+def sign(secret: str, message_id: str, at: int, body: bytes) -> str:
+    """The value of ``webhook-signature``: ``v1,<base64 of the HMAC-SHA-256 of "id.at.body">``.
+
+    Args:
+        secret: ``whsec_…``; the key is what its base64 says.
+        at: Unix seconds, as in ``webhook-timestamp``.
+    """
+    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    digest = hmac.digest(key, f"{message_id}.{at}.".encode() + body, hashlib.sha256)
+    return f"v1,{base64.b64encode(digest).decode()}"
 
 
 def _post(
     context: JobContext, delivery: WebhookDelivery, endpoint: WebhookEndpoint
 ) -> tuple[int | None, str | None]:
+    """The status that was answered, and what is wrong, where something is."""
     settings = context.runtime.settings
-    if not settings.webhook_private_addresses and not _is_public(endpoint.url):
-        return None, "the address is not a public one"
-    secret = Vault(settings.secret_key).decrypt(endpoint.secret)
-    body = orjson.dumps({"id": str(delivery.id), "event": delivery.event, "data": delivery.payload})
-    signature = sign(secret, int(dt.datetime.now(dt.UTC).timestamp()), body)
-    headers = {"Content-Type": "application/json", SIGNATURE: signature, "User-Agent": "Haven"}
+    secret = Vault(settings.secret_key).decrypt(endpoint.secret).decode()
+    body = _message(delivery)
+    headers = _headers(secret, str(delivery.id), int(dt.datetime.now(dt.UTC).timestamp()), body)
     try:
-        answer = httpx.post(
-            endpoint.url, content=body, headers=headers, timeout=_TIMEOUT_S, follow_redirects=False
-        )
-    except httpx.HTTPError as error:
+        status = outbound.post(endpoint.url, body, headers, may_be_private=settings.webhook_private_addresses)
+    except outbound.Refused as refused:
+        return None, str(refused)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return None, type(error).__name__
-    return answer.status_code, None if answer.is_success else f"answered {answer.status_code}"
+    return status, None if 200 <= status < 300 else f"answered {status}"
 
 
-def _is_public(url: str) -> bool:
-    """Whether every address of the host is one of the Internet: a webhook must not reach into the operator's network."""
-    host = urlsplit(url).hostname or ""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return False
-    return all(ipaddress.ip_address(info[4][0]).is_global for info in found)
+def _message(delivery: WebhookDelivery) -> bytes:
+    """The body: the same bytes at each try; ``timestamp`` is when it happened, not when it is sent."""
+    return orjson.dumps(
+        {"type": delivery.event, "timestamp": delivery.created_at, "data": delivery.payload},
+        option=orjson.OPT_UTC_Z,
+    )
+
+
+def _headers(secret: str, message_id: str, at: int, body: bytes) -> dict[str, str]:
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "Haven",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(at),
+        "webhook-signature": sign(secret, message_id, at, body),
+    }

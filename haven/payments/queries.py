@@ -21,6 +21,7 @@ from haven.billing import service as billing
 from haven.db.session import tenant_of
 from haven.payments.models import MpesaAttempt, Payment
 from haven.payments.mpesa.answers import QueryAnswer
+from haven.payments.mpesa.client import CIRCUIT_OPEN
 from haven.payments.mpesa.credentials import Credentials, client_for, credentials_of
 from haven.payments.mpesa.pacing import QueryPace
 from haven.payments.mpesa.results import Outcome, result_code
@@ -75,7 +76,7 @@ def next_query(created_at: dt.datetime, now: dt.datetime) -> dt.datetime:
 def ask(context: QueryContext, attempt_id: uuid.UUID) -> str:
     """Ask M-Pesa about an attempt and act on the answer, in transactions of its own; the outcome, in a word.
 
-    ``SETTLED``: there was nothing to ask; ``PUT_OFF``: not now, by the pace; else the answer's ``PAID FAILED
+    ``SETTLED``: there was nothing to ask; ``PUT_OFF``: not now, by the pace or an open circuit; else the answer's ``PAID FAILED
     PENDING``. No transaction is open while M-Pesa is asked.
     """
     with context.session() as session:
@@ -89,6 +90,11 @@ def ask(context: QueryContext, attempt_id: uuid.UUID) -> str:
         return "PUT_OFF"
     with client_for(context.runtime, question.credentials) as client:
         answer = client.query(question.checkout_request_id)
+    if answer.code == CIRCUIT_OPEN:
+        wait = dt.timedelta(seconds=answer.retry_after_s or 0)
+        with context.session() as session:
+            _put_off(session, attempt_id, dt.datetime.now(dt.UTC) + wait)
+        return "PUT_OFF"
     with context.session() as session:
         apply_answer(session, attempt_id, answer)
     return answer.state

@@ -63,7 +63,7 @@ def status(session: Session, payment_id: uuid.UUID) -> dict[str, Any]:
 def receipt(session: Session, payment_id: uuid.UUID) -> dict[str, Any]:
     """The receipt of a completed payment, as it is given to the tenant: two statements.
 
-    Keys: ``number, payment_id, status, agency, tenant, property, unit, lease_id, amount, currency, method,
+    Keys: ``number, payment_id, status, agency, timezone`` (the agency's), ``tenant, property, unit, lease_id, amount, currency, method,
     reference, phone`` (masked), ``paid_at, allocations [{invoice_id, number, period_start, period_end,
     amount}], unallocated, balance_after``: what was owed on the lease once this payment had been counted
     (below nought: credit), which stays what it was.
@@ -86,6 +86,7 @@ def receipt(session: Session, payment_id: uuid.UUID) -> dict[str, Any]:
             Payment.paid_at,
             Payment.unallocated,
             Agency.name.label("agency"),
+            Agency.timezone,
             Tenant.full_name.label("tenant"),
             Property.name.label("property"),
             Unit.label.label("unit"),

@@ -21,7 +21,14 @@ from haven.errors import Conflict
 from haven.operations.jobs import job_session
 from haven.payments.models import MpesaAttempt
 from haven.payments.mpesa.answers import PushAccepted
-from haven.payments.mpesa.client import MpesaError, PushBusy, PushNotSent, PushRejected, PushUnknown
+from haven.payments.mpesa.client import (
+    MpesaError,
+    PushBusy,
+    PushNotCalled,
+    PushNotSent,
+    PushRejected,
+    PushUnknown,
+)
 from haven.payments.mpesa.credentials import Credentials, client_for, credentials_of
 from haven.payments.mpesa.results import RESULT_CODES
 from haven.payments.queries import GIVE_UP_AFTER, next_query
@@ -186,6 +193,11 @@ def words_of(error: MpesaError) -> str:
     """Why a push was not sent, for the person who was to pay."""
     if isinstance(error, PushBusy):
         return RESULT_CODES["1001"].words
+    if isinstance(error, PushNotCalled):
+        return (
+            f"M-Pesa does not answer at the moment, and nothing was charged. Please try again in"
+            f" {error.retry_after_s} seconds."
+        )
     if isinstance(error, PushNotSent):
         return "M-Pesa could not be reached, and nothing was charged. Please try again in a minute."
     if error.code in RESULT_CODES and RESULT_CODES[error.code].is_final:

@@ -7,15 +7,18 @@ from typing import Any
 
 from flask import Response
 from flask_smorest import Blueprint
+from sqlalchemy.orm import Session
 
 from haven.api.bodies import body
 from haven.api.encoding import json_response
+from haven.api.event_stream import Shown, event_stream, stream_doc
 from haven.api.guard import answer_after_commit, current_session, requires, runtime
 from haven.api.idempotency import idempotent
 from haven.api.resource import Resource, problems, register
 from haven.payments import schemas, service
 from haven.payments.listings import PAYMENTS as LISTING
 
+_PDF = "application/pdf"
 blueprint = Blueprint(
     "payments", __name__, description="Rent received: by M-Pesa, cash, bank, card and cheque."
 )
@@ -59,12 +62,47 @@ def status(row_id: uuid.UUID) -> Response:
     return json_response(service.status(current_session(), row_id))
 
 
+@blueprint.route("/payments/<uuid:row_id>/events", methods=["GET"])
+@requires("payments:read")
+@blueprint.doc(**stream_doc("Wait for a payment", "StatusRow"))
+def events(row_id: uuid.UUID) -> Response:
+    def look(session: Session) -> Shown:
+        found = service.status(session, row_id)
+        return Shown(str(found["version"]), found, found["is_final"])
+
+    return event_stream(look)
+
+
 @blueprint.route("/payments/<uuid:row_id>/receipt", methods=["GET"])
 @requires("payments:read")
 @blueprint.response(200, schemas.Receipt)
 @blueprint.doc(summary="The receipt of a completed payment", responses=problems(404, 409))
 def receipt(row_id: uuid.UUID) -> Response:
     return json_response(service.receipt(current_session(), row_id))
+
+
+@blueprint.route("/payments/<uuid:row_id>/receipt.pdf", methods=["GET"])
+@requires("payments:read")
+@blueprint.doc(
+    summary="The receipt of a completed payment, typeset",
+    responses={
+        "200": {
+            "description": "One page of A5, more where many invoices were paid.",
+            "content": {_PDF: {"schema": {"type": "string", "contentMediaType": _PDF}}},
+        },
+        **problems(404, 409, 503),
+    },
+)
+def receipt_page(row_id: uuid.UUID) -> Response:
+    found = service.receipt(current_session(), row_id)
+
+    def typeset() -> Response:
+        name = f'inline; filename="{found["number"]}.pdf"'
+        return Response(service.receipt_pdf(found), content_type=_PDF, headers={"Content-Disposition": name})
+
+    # Typesetting takes its time, and no transaction waits for it.
+    answer_after_commit(typeset)
+    return Response(status=204)
 
 
 @blueprint.route("/payments/<uuid:row_id>/evidence", methods=["GET"])

@@ -116,6 +116,7 @@ class Receipt(Schema):
     payment_id = fields.UUID(required=True)
     status = choice(*PAYMENT_STATUS, required=True)
     agency = fields.String(required=True)
+    timezone = fields.String(required=True, metadata={"example": "Africa/Nairobi"})
     tenant = fields.String(required=True)
     property = fields.String(required=True)
     unit = fields.String(required=True)

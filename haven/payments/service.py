@@ -10,6 +10,7 @@ from haven.payments.callbacks import replay as replay_callback
 from haven.payments.callbacks import store as store_callback
 from haven.payments.manual import METHODS, create, reverse, update
 from haven.payments.queries import GIVE_UP_AFTER, QueryContext, apply_answer, ask, next_query
+from haven.payments.receipt_pdf import receipt_pdf
 from haven.payments.receipts import evidence, receipt, status
 from haven.payments.ringing import request_payment, send_push
 from haven.payments.statuses import PAID, WAITING
@@ -36,6 +37,7 @@ __all__ = [
     "mark_overdue_invoices",
     "next_query",
     "receipt",
+    "receipt_pdf",
     "replay_callback",
     "request_payment",
     "reverse",

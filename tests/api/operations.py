@@ -88,6 +88,12 @@ class Operation:
         return int(status), content.get("application/json", {}).get("schema")
 
     @property
+    def is_json(self) -> bool:
+        """Whether its answer is JSON, or nothing: a stream of events or a PDF has tests of its own."""
+        content = self.document["responses"][str(self.answer[0])].get("content")
+        return not content or "application/json" in content
+
+    @property
     def is_list(self) -> bool:
         schema = self.answer[1]
         return schema is not None and "pagination" in resolved(schema).get("properties", {})

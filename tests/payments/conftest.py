@@ -113,7 +113,7 @@ def hooks(engine: Engine) -> Iterator[str]:
 
 @pytest.fixture
 def runtime(settings: Settings, engine: Engine, simulator: Simulator, hooks: str) -> Iterator[Runtime]:
-    """A process of Haven that calls the simulator and is called back; nothing has been asked of M-Pesa lately."""
+    """A process of Haven that calls the simulator and is called back; nothing has been asked of it lately."""
     with_mpesa = dataclasses.replace(
         settings,
         mpesa_base_url=simulator.url,
@@ -125,8 +125,9 @@ def runtime(settings: Settings, engine: Engine, simulator: Simulator, hooks: str
         public_url=hooks,
     )
     runtime = Runtime.start(with_mpesa, engine)
-    for key in runtime.redis.scan_iter("mpesa:query:*"):
-        runtime.redis.delete(key)
+    for pattern in ("mpesa:query:*", "breaker:*"):
+        for key in runtime.redis.scan_iter(pattern):
+            runtime.redis.delete(key)
     yield runtime
     runtime.redis.close()
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-import json
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from sqlalchemy import update
@@ -14,9 +11,9 @@ from sqlalchemy import update
 from haven.crypto import Vault
 from haven.db.session import tenant_session
 from haven.errors import Conflict
-from haven.operations import jobs, webhook_endpoints, webhooks
+from haven.operations import jobs
 from haven.operations.kinds import KINDS, Kind
-from haven.operations.models import Job, WebhookDelivery
+from haven.operations.models import Job
 from haven.runtime import Runtime
 from tests.support.builders import an_agency
 from workers.runner import run_job
@@ -159,78 +156,6 @@ def test_a_job_whose_wake_up_was_lost_is_found(engine, agency):
     job_id = ask(engine, agency)
     with tenant_session(engine, agency) as session:
         assert jobs.due(session, dt.datetime.now(dt.UTC) + dt.timedelta(seconds=5)) == [(job_id, "note")]
-
-
-class Receiver(BaseHTTPRequestHandler):
-    status = 200
-    heard: list[tuple[dict[str, str], bytes]] = []  # noqa: RUF012
-
-    def do_POST(self):
-        self.heard.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(self.status)
-        self.send_header("Location", "http://127.0.0.1:1/")
-        self.end_headers()
-
-    def log_message(self, *arguments):
-        """Say nothing."""
-
-
-@pytest.fixture
-def receiver():
-    Receiver.heard.clear()
-    Receiver.status = 200
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/events"
-    server.shutdown()
-    server.server_close()
-
-
-def emit(engine, agency, settings, url):
-    with tenant_session(engine, agency) as session:
-        _, secret = webhook_endpoints.create(
-            session, settings.secret_key, {"url": url, "events": ["invoice.issued"]}
-        )
-    with tenant_session(engine, agency) as session:
-        webhooks.emit(session, "invoice.issued", {"number": "INV-000001"})
-        webhooks.emit(session, "payment.failed", {})
-    with tenant_session(engine, agency) as session:
-        (job,) = session.query(Job).filter_by(kind="webhook_deliver").all()
-        return job.id, secret
-
-
-def delivery(engine, agency):
-    with tenant_session(engine, agency) as session:
-        return session.query(WebhookDelivery).one()
-
-
-def test_an_event_is_delivered_signed(engine, agency, settings, receiver):
-    runtime = Runtime.start(dataclasses.replace(settings, webhook_private_addresses=True), engine)
-    job_id, secret = emit(engine, agency, settings, receiver)
-    assert run_job(runtime, agency, job_id) == "SUCCEEDED"
-    ((headers, body),) = Receiver.heard
-    at = int(headers["Haven-Signature"].partition("t=")[2].partition(",")[0])
-    assert headers["Haven-Signature"] == webhooks.sign(secret.encode(), at, body)
-    assert json.loads(body)["data"] == {"number": "INV-000001"}
-    assert (delivery(engine, agency).status, delivery(engine, agency).last_status) == ("DELIVERED", 200)
-
-
-@pytest.mark.parametrize("status", [302, 500])
-def test_what_is_not_taken_is_tried_again(engine, agency, settings, receiver, status):
-    Receiver.status = status
-    runtime = Runtime.start(dataclasses.replace(settings, webhook_private_addresses=True), engine)
-    job_id, _ = emit(engine, agency, settings, receiver)
-    assert run_job(runtime, agency, job_id) == "FAILED"
-    assert row(engine, agency, job_id).status == "SCHEDULED"
-    assert (delivery(engine, agency).status, delivery(engine, agency).last_status) == ("PENDING", status)
-    assert len(Receiver.heard) == 1
-
-
-def test_a_webhook_does_not_reach_into_the_operators_network(engine, agency, settings, runtime, receiver):
-    job_id, _ = emit(engine, agency, settings, receiver)
-    assert run_job(runtime, agency, job_id) == "FAILED"
-    assert "not a public one" in row(engine, agency, job_id).error
-    assert Receiver.heard == []
 
 
 def test_what_was_sealed_with_another_key_is_not_opened():

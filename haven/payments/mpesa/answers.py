@@ -30,6 +30,7 @@ INTERNAL_CODE: Final = "500.001.1001"
 DEFAULT_RETRY_AFTER_S: Final = 60
 _TOKEN_ECHO: Final = re.compile(r"(access\s+token)\b.*", re.IGNORECASE | re.DOTALL)
 _CHECKOUT_PHONE: Final = re.compile(r"(ws_CO_[0-9]{14})[0-9]+")
+_DARAJA_CODE: Final = re.compile(r"[45][0-9]{2}\.")
 _LONG_LIFE_S: Final = 86_400
 
 
@@ -121,6 +122,17 @@ def read_fault(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
         return Fault(f"HTTP {status}", message or f"HTTP {status}", _kind_of_status(status), wait_s)
     kind = _kind_of_code(status, code, message.lower())
     return Fault(code, message, kind, wait_s)
+
+
+def is_outage(status: int, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether an answer says that M-Pesa is not there: a 5xx that is not Daraja's own, nor for too many calls.
+
+    Daraja answers 500 to a busy subscriber, wrong credentials and a query that comes early: those are answers.
+    """
+    if status < 500:
+        return False
+    fault = read_fault(status, headers, body)
+    return fault.kind is FaultKind.UNCLEAR and not _DARAJA_CODE.match(fault.code)
 
 
 def read_token(body: bytes) -> AccessToken | None:

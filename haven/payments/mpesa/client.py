@@ -20,12 +20,14 @@ from typing import Any, Final
 
 import httpx
 
+from extensions.circuit_breaker.breaker import Breaker, CircuitOpen
 from haven.payments.mpesa.answers import (
     AccessToken,
     Fault,
     FaultKind,
     PushAccepted,
     QueryAnswer,
+    is_outage,
     read_fault,
     read_push,
     read_query,
@@ -41,6 +43,8 @@ PUSH_PATH: Final = "/mpesa/stkpush/v1/processrequest"
 QUERY_PATH: Final = "/mpesa/stkpushquery/v1/query"
 MAX_AMOUNT: Final = 250_000
 """Shillings M-Pesa takes in one payment (Daraja documentation)."""
+CIRCUIT_OPEN: Final = "CIRCUIT_OPEN"
+"""The code of a call that was not made, because M-Pesa has not answered of late."""
 BUSY_WAIT_S: Final = 60
 """Seconds to leave a locked subscriber alone (Daraja documentation: at least one minute)."""
 _MAX_ANSWER_BYTES: Final = 256 * 1024
@@ -81,6 +85,10 @@ class PushNotSent(PushRejected):
         self.retry_after_s = retry_after_s
 
 
+class PushNotCalled(PushNotSent):
+    """M-Pesa has not answered of late and is left alone for ``retry_after_s`` seconds: nothing was sent."""
+
+
 class PushBusy(PushRejected):
     """The payer has another M-Pesa request open; ask again after ``retry_after_s`` seconds."""
 
@@ -118,6 +126,7 @@ class MpesaClient:
         timeout_s: seconds for a whole call, connecting and reading.
         redis: holds the shared token; None keeps it in this process.
         till: the till number, where money goes to a till and not to a paybill.
+        breaker: keeps calls from an M-Pesa that does not answer; None: every call is made.
         now: the clock, aware.
     """
 
@@ -132,6 +141,7 @@ class MpesaClient:
         redis: Any = None,
         *,
         till: str | None = None,
+        breaker: Breaker | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._base_url = base_url.rstrip("/")
@@ -140,6 +150,7 @@ class MpesaClient:
         self._passkey = passkey
         self._timeout_s = timeout_s
         self._till = till
+        self._breaker = breaker
         self._now = now
         # A kept-alive connection the other side has just closed fails after the push was written, and nobody can
         # tell whether it rang. A new connection for each call costs a handshake and leaves no such doubt.
@@ -178,6 +189,8 @@ class MpesaClient:
         request = self._push_body(phone, amount, reference, description, callback_url)
         try:
             answer = self._authorised(PUSH_PATH, request)
+        except CircuitOpen as refused:
+            raise _not_called(refused) from refused
         except _NEVER_SENT as error:
             raise PushNotSent("NOT_SENT", f"M-Pesa cannot be reached ({type(error).__name__})") from error
         except httpx.HTTPError as error:
@@ -187,10 +200,15 @@ class MpesaClient:
         return _settled_push(answer)
 
     def query(self, checkout_request_id: str) -> QueryAnswer:
-        """What became of a push. Whatever goes wrong on the way is ``PENDING``: no answer is not a failure."""
+        """What became of a push. Whatever goes wrong on the way is ``PENDING``: no answer is not a failure.
+
+        ``code`` is ``CIRCUIT_OPEN`` where M-Pesa was not asked at all.
+        """
         body = {**self._signed(), "CheckoutRequestID": checkout_request_id}
         try:
             answer = self._authorised(QUERY_PATH, body)
+        except (CircuitOpen, PushNotCalled) as refused:
+            return QueryAnswer("PENDING", CIRCUIT_OPEN, str(refused), refused.retry_after_s)
         except httpx.HTTPError as error:
             return QueryAnswer("PENDING", "NO_ANSWER", f"no answer to a query ({type(error).__name__})")
         except _TokenRefused as refused:
@@ -264,6 +282,8 @@ class MpesaClient:
             answer = self._call(
                 "GET", OAUTH_PATH, params={"grant_type": "client_credentials"}, auth=self._credentials
             )
+        except CircuitOpen as refused:
+            raise _not_called(refused) from refused
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise PushNotSent("NO_TOKEN", f"no access token from M-Pesa ({type(error).__name__})") from error
         token = read_token(answer.body) if answer.status == 200 else None
@@ -275,6 +295,16 @@ class MpesaClient:
         raise PushRejected(fault.code, f"no access token: {fault.message}", is_configuration=True)
 
     def _call(self, method: str, path: str, **request: Any) -> _Answer:
+        """One call, unless the circuit is open. What M-Pesa refuses for a reason is an answer as good as any."""
+        if self._breaker is None:
+            return self._exchange(method, path, **request)
+        with self._breaker.calling(lambda error: isinstance(error, httpx.TransportError)) as call:
+            answer = self._exchange(method, path, **request)
+            if is_outage(answer.status, answer.headers, answer.body):
+                call.fail()
+        return answer
+
+    def _exchange(self, method: str, path: str, **request: Any) -> _Answer:
         """One call within ``timeout_s`` from its start to its last byte: httpx limits only each single wait."""
         ends_at = time.monotonic() + self._timeout_s
         body = bytearray()
@@ -311,6 +341,10 @@ def _settled_push(answer: _Answer) -> PushAccepted:
         raise PushRejected(read.code, read.message)
     fault = read_fault(answer.status, answer.headers, answer.body)
     raise _error_of(fault)
+
+
+def _not_called(refused: CircuitOpen) -> PushNotCalled:
+    return PushNotCalled(CIRCUIT_OPEN, str(refused), retry_after_s=refused.retry_after_s)
 
 
 def _error_of(fault: Fault) -> MpesaError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import orjson
 from sqlalchemy import select
@@ -69,8 +70,9 @@ def credentials_of(session: Session, settings: Settings) -> Credentials:
 
 
 def client_for(runtime: Runtime, credentials: Credentials) -> MpesaClient:
-    """A client with these credentials; its access token is shared through Redis. Close it."""
+    """A client with these credentials; its token and its circuit are shared through Redis. Close it."""
     settings = runtime.settings
+    host = urlsplit(settings.mpesa_base_url).netloc.rpartition("@")[2]
     return MpesaClient(
         settings.mpesa_base_url,
         credentials.consumer_key,
@@ -80,4 +82,5 @@ def client_for(runtime: Runtime, credentials: Credentials) -> MpesaClient:
         settings.mpesa_timeout,
         runtime.redis,
         till=credentials.till,
+        breaker=runtime.breakers[f"M-Pesa {credentials.shortcode} at {host}"],
     )
