@@ -25,7 +25,15 @@ from haven.payments.models import MpesaAttempt, MpesaInbox, Payment
 from haven.payments.mpesa.messages import MAX_BODY_BYTES, StkCallback, UnreadableCallback, parse_stk_callback
 from haven.payments.mpesa.receipts import is_odd_receipt
 from haven.payments.mpesa.results import Outcome, result_code
-from haven.payments.statuses import PAID, ReceiptTaken, complete, fail, lock_attempt, send_to_review
+from haven.payments.statuses import (
+    PAID,
+    MayBeRecorded,
+    ReceiptTaken,
+    complete,
+    fail,
+    lock_attempt,
+    send_to_review,
+)
 from haven.payments.stk import token_hash
 
 log = structlog.get_logger(__name__)
@@ -193,6 +201,8 @@ def _paid(
     except ReceiptTaken:
         why = f"The receipt {callback.receipt} is already on another payment."
         return _review(session, attempt, payment, callback, "RECEIPT_TAKEN", why, now)
+    except MayBeRecorded as error:
+        return _review(session, attempt, payment, callback, "MAY_BE_RECORDED", str(error), now)
     _warn_of_oddities(attempt.payment_id, was, callback)
     if was in ("FAILED", "CANCELLED"):
         return _Verdict("APPLIED", f"Paid after it was {was}.")

@@ -17,6 +17,7 @@ from haven.billing.models import Invoice
 from haven.db.rows import locked
 from haven.db.session import tenant_of
 from haven.errors import Conflict, Invalid, NotFound, VersionMismatch
+from haven.payments.doubles import lacking_receipt
 from haven.payments.models import Payment, UnmatchedReceipt
 from haven.payments.statuses import WAITING, note_evidence, settle
 
@@ -37,7 +38,8 @@ def create(session: Session, body: Mapping[str, Any], now: dt.datetime | None = 
 
     Raises:
         Invalid: a value breaks a rule.
-        Conflict: the invoice is a draft or void, or the receipt waits among the unmatched ones.
+        Conflict: the invoice is a draft or void, the receipt waits among the unmatched ones, or it may be that of
+            a payment which M-Pesa has told of without its receipt.
         IntegrityError: the M-Pesa receipt is on another payment (``payment_receipt_key``; a 409 to the
         caller).
     """
@@ -50,6 +52,8 @@ def create(session: Session, body: Mapping[str, Any], now: dt.datetime | None = 
     reference = _reference(session, method, body.get("reference"))
     lease_id = lease_of(session, body.get("lease_id"), body.get("invoice_id"))
     lease = _lock_named_lease(session, lease_id, now)
+    if method == "MPESA":
+        _check_is_not_counted(session, lease, amount)
     payment = Payment(
         agency_id=tenant_of(session).agency_id,
         lease_id=lease.id,
@@ -189,6 +193,15 @@ def _reference(session: Session, method: str, given: str | None) -> str | None:
     if session.execute(select(waiting)).scalar_one():
         raise Conflict("This M-Pesa receipt is among the unmatched ones: match it there.")
     return receipt
+
+
+def _check_is_not_counted(session: Session, lease: billing.LockedLease, amount: Decimal) -> None:
+    number = lacking_receipt(session, lease.id, amount)
+    if number is not None:
+        raise Conflict(
+            f"{number} is an M-Pesa payment of the same amount whose receipt is not known yet, and this may be it:"
+            f" wait for its receipt, or reverse {number} and record this one in its place."
+        )
 
 
 def _lock_named_lease(session: Session, lease_id: uuid.UUID, now: dt.datetime) -> billing.LockedLease:

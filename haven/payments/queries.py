@@ -28,6 +28,7 @@ from haven.payments.mpesa.results import Outcome, result_code
 from haven.payments.statuses import (
     OPEN_ATTEMPT,
     PAID,
+    MayBeRecorded,
     complete,
     fail,
     lock_attempt,
@@ -105,7 +106,7 @@ def apply_answer(
 ) -> None:
     """Act on what a status query said, and keep it as evidence.
 
-    PAID completes the payment, its receipt not known yet. FAILED with a final code fails one that is still
+    PAID completes the payment, its receipt not known yet, unless the money may be recorded already. FAILED with a final code fails one that is still
     open. Anything else waits for the next query; after a day it goes to a person. What is paid stays paid.
     """
     now = now or dt.datetime.now(dt.UTC)
@@ -124,8 +125,7 @@ def apply_answer(
     if attempt.state not in OPEN_ATTEMPT or payment.status in PAID:
         log.info("mpesa_query_after_the_end", attempt=str(attempt_id), said=answer.state, state=attempt.state)
     elif lease is not None:
-        _settle(attempt, "PAID", answer.code, now)
-        complete(session, lease, payment, paid_at=now, receipt=None)
+        _paid(session, lease, attempt, payment, answer, now)
     elif answer.state == "FAILED" and result_code(answer.code).is_final:
         _settle(attempt, "FAILED", answer.code, now)
         known = result_code(answer.code)
@@ -136,6 +136,27 @@ def apply_answer(
     else:
         attempt.next_query_at = _later(attempt.created_at, now, answer.retry_after_s)
     session.flush()
+
+
+def _paid(
+    session: Session,
+    lease: billing.LockedLease,
+    attempt: MpesaAttempt,
+    payment: Payment,
+    answer: QueryAnswer,
+    now: dt.datetime,
+) -> None:
+    _settle(attempt, "PAID", answer.code, now)
+    try:
+        complete(session, lease, payment, paid_at=now, receipt=None)
+    except MayBeRecorded as error:
+        _settle(attempt, "NEEDS_REVIEW", answer.code, now)
+        _review(session, payment, str(error))
+
+
+def _review(session: Session, payment: Payment, why: str) -> None:
+    log.error("payment_needs_review", payment=str(payment.id), code="MAY_BE_RECORDED")
+    send_to_review(session, payment, code="MAY_BE_RECORDED", why=why)
 
 
 def give_up(session: Session, attempt: MpesaAttempt, payment: Payment, now: dt.datetime) -> None:

@@ -79,10 +79,10 @@ def send_push(runtime: Runtime, push: Push) -> str:
             credentials = credentials_of(session, runtime.settings)
         except (Conflict, ValueError) as error:
             # Not there, incomplete, or sealed with another SECRET_KEY: nothing has rung.
-            return _record(session, push, PushRejected("NOT_SET_UP", str(error), is_configuration=True))
+            return record_answer(session, push, PushRejected("NOT_SET_UP", str(error), is_configuration=True))
     answer = _ring(runtime, push, credentials)
     with _session(runtime, push) as session:
-        return _record(session, push, answer)
+        return record_answer(session, push, answer)
 
 
 def _session(runtime: Runtime, push: Push) -> AbstractContextManager[Session]:
@@ -119,7 +119,8 @@ def _ring(runtime: Runtime, push: Push, credentials: Credentials) -> PushAccepte
         return PushUnknown("INTERNAL", "the call broke off")
 
 
-def _record(session: Session, push: Push, answer: PushAccepted | MpesaError) -> str:
+def record_answer(session: Session, push: Push, answer: PushAccepted | MpesaError) -> str:
+    """Write down what M-Pesa answered to a push; the attempt's state by it. What a callback has decided stands."""
     if isinstance(answer, PushAccepted):
         return _record_acceptance(session, push, answer)
     if isinstance(answer, PushRejected):

@@ -1,8 +1,8 @@
 """What the rest of Haven may ask of payments.
 
 ``create``, ``update`` and ``reverse`` are those of payments a person records; ``start_push`` and
-``send_push`` ask a phone for money; ``store_callback``, ``apply_callback`` and ``replay_callback`` take what
-M-Pesa sends; the sweeps are for the clock.
+``send_push`` ask a phone for money, and ``record_answer`` writes down what came of it; ``store_callback``,
+``apply_callback`` and ``replay_callback`` take what M-Pesa sends; the sweeps are for the clock.
 """
 
 from haven.payments.callbacks import apply as apply_callback
@@ -12,7 +12,7 @@ from haven.payments.manual import METHODS, create, reverse, update
 from haven.payments.queries import GIVE_UP_AFTER, QueryContext, apply_answer, ask, next_query
 from haven.payments.receipt_pdf import receipt_pdf
 from haven.payments.receipts import evidence, receipt, status
-from haven.payments.ringing import request_payment, send_push
+from haven.payments.ringing import record_answer, request_payment, send_push
 from haven.payments.statuses import PAID, WAITING
 from haven.payments.stk import Push, start_push
 from haven.payments.sweeps import (
@@ -38,6 +38,7 @@ __all__ = [
     "next_query",
     "receipt",
     "receipt_pdf",
+    "record_answer",
     "replay_callback",
     "request_payment",
     "reverse",

@@ -19,6 +19,7 @@ from haven.billing import service as billing
 from haven.db.session import tenant_of
 from haven.errors import NotFound
 from haven.operations.webhooks import emit
+from haven.payments.doubles import recorded_since
 from haven.payments.models import MpesaAttempt, MpesaEvidence, Payment
 
 WAITING: Final = ("PENDING", "PROCESSING")
@@ -32,6 +33,10 @@ _RECEIPT_KEY: Final = "payment_receipt_key"
 
 class ReceiptTaken(Exception):
     """The M-Pesa receipt is on another payment."""
+
+
+class MayBeRecorded(Exception):
+    """The receipt is not known, and a payment that may be the same money is in the books; ``str()`` says which."""
 
 
 def lock_attempt(session: Session, attempt_id: uuid.UUID) -> tuple[MpesaAttempt, Payment]:
@@ -71,7 +76,14 @@ def complete(
 
     Raises:
         ReceiptTaken: the receipt is on another payment. Nothing has changed.
+        MayBeRecorded: there is no receipt, and the money may be recorded already. Nothing has changed.
     """
+    recorded = None if receipt is not None else recorded_since(session, payment)
+    if recorded is not None:
+        raise MayBeRecorded(
+            f"M-Pesa says that it is paid, but {recorded} of the same amount has been recorded since it was asked"
+            " for: if that is other money, its receipt will tell."
+        )
     try:
         # The savepoint also gives the receipt number back, so that the numbers stay gapless.
         with session.begin_nested():

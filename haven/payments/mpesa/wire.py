@@ -13,7 +13,8 @@ _CENT: Final = Decimal("0.01")
 _LARGEST: Final = Decimal("999999999999.99")
 """Shillings; more than Kenya's money in circulation, so a larger number is not an amount."""
 _UNSTORABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_NUMBER: Final = re.compile(r"[0-9]{1,13}(\.[0-9]{1,6})?", re.ASCII)
+_NUMBER: Final = re.compile(r"([0-9]{1,13}|[0-9]{1,3}(,[0-9]{3}){1,4})(\.[0-9]{1,6})?", re.ASCII)
+"""A comma is only ever one of thousands: "1,5" may be meant as one and a half."""
 
 
 class NotJson(ValueError):
@@ -23,12 +24,15 @@ class NotJson(ValueError):
 def read_object(body: bytes) -> dict[str, Json]:
     """The JSON object in ``body``; numbers with a point are Decimal, never float.
 
+    A name said twice with different values is left out: to JSON the last one wins, but nothing is to be credited
+    on either of them.
+
     Raises:
         NotJson: anything else: HTML, an empty body, broken text, NaN, nesting without end.
     """
     try:
         # InvalidOperation: 1e99999999999999999999 is a number to JSON and none to Decimal.
-        value = json.loads(body, parse_float=Decimal, parse_constant=_refuse)
+        value = json.loads(body, object_pairs_hook=_agreed, parse_float=Decimal, parse_constant=_refuse)
     except (ValueError, RecursionError, InvalidOperation) as error:
         raise NotJson("not JSON") from error
     if not isinstance(value, dict):
@@ -71,8 +75,17 @@ def _number(value: Json) -> Decimal | None:
         return value if value.is_finite() else None
     if isinstance(value, int):
         return Decimal(value) if abs(value) < 10**13 else None
-    text = value.strip().replace(",", "") if isinstance(value, str) else ""
-    return Decimal(text) if _NUMBER.fullmatch(text) else None
+    text = value.strip() if isinstance(value, str) else ""
+    return Decimal(text.replace(",", "")) if _NUMBER.fullmatch(text) else None
+
+
+def _agreed(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """The members of an object, without those that contradict themselves."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    contradicted = {name for name, value in pairs if found[name] != value}
+    return {name: value for name, value in found.items() if name not in contradicted}
 
 
 def _refuse(constant: str) -> Json:

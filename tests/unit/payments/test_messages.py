@@ -137,6 +137,9 @@ def test_without_a_readable_result_code_nothing_is_believed(code):
         (0.001, None),
         (-5, None),
         ("1e5", None),
+        ("1,5", None),
+        ("1,00", None),
+        ("1,234,567.50", "1234567.50"),
         ("five", None),
         (True, None),
         (10**30, None),
@@ -181,6 +184,18 @@ def test_a_single_item_may_be_an_object_and_the_list_null():
 def test_an_amount_said_twice_with_two_values_is_no_amount():
     assert parse_stk_callback(a_callback(0, [item("Amount", 5), item("Amount", 500)])).amount is None
     assert parse_stk_callback(a_callback(0, [item("Amount", 5), item("Amount", 5)])).amount == 5
+
+
+@pytest.mark.parametrize("codes", ['"ResultCode":1032,"ResultCode":0', '"ResultCode":0,"ResultCode":"1"'])
+def test_a_result_code_said_twice_with_two_values_is_no_result(codes):
+    body = '{"Body":{"stkCallback":{"CheckoutRequestID":"ws_CO_1",' + codes + "}}}"
+    with pytest.raises(UnreadableCallback, match="ResultCode"):
+        parse_stk_callback(body.encode())
+
+
+def test_a_result_code_said_twice_alike_is_that_result():
+    body = b'{"Body":{"stkCallback":{"CheckoutRequestID":"ws_CO_1","ResultCode":0,"ResultCode":0}}}'
+    assert parse_stk_callback(body).result_code == "0"
 
 
 def test_a_receipt_of_seven_zeros_is_no_receipt():
