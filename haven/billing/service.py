@@ -7,6 +7,7 @@ and commits nothing (but for ``run_period`` and ``charge_late_fees``, whose batc
 from haven.billing.allocation import Share, allocate_payment, release_payment
 from haven.billing.balances import balance_of_lease, balance_of_tenant, lease_balance, tenant_balance
 from haven.billing.credit_notes import credit
+from haven.billing.days import AgencyDay, agency_day
 from haven.billing.deposit_held import Deposit, deposit_held_of_lease
 from haven.billing.deposits import apply_to_arrears, deposit, refund, retain
 from haven.billing.disbursements import pay_out, spend
@@ -26,21 +27,27 @@ from haven.billing.late_fees import LateFees, charge_late_fees, request_late_fee
 from haven.billing.ledger import AccountTotal, mirror_payment, payment_posting, post, trial_balance
 from haven.billing.locks import LockedLease, lock_lease
 from haven.billing.numbers import invoice_number, receipt_number, take
+from haven.billing.owner_balance import OwnerBalance, owner_balance
 from haven.billing.owner_shares import owner_postings
 from haven.billing.proration import due_date, prorated, stay
 from haven.billing.runs import RunContext, RunResult, request_run, run_period
+from haven.billing.statements import TenantStatement, tenant_statement
 
 __all__ = [
     "LINE_KINDS",
     "MAX_LINES",
     "UNPAID",
     "AccountTotal",
+    "AgencyDay",
     "Deposit",
     "LateFees",
     "LockedLease",
+    "OwnerBalance",
     "RunContext",
     "RunResult",
     "Share",
+    "TenantStatement",
+    "agency_day",
     "allocate_payment",
     "apply_to_arrears",
     "balance_of_lease",
@@ -57,6 +64,7 @@ __all__ = [
     "lock_lease",
     "mark_overdue",
     "mirror_payment",
+    "owner_balance",
     "owner_postings",
     "pay_out",
     "payment_posting",
@@ -75,6 +83,7 @@ __all__ = [
     "stay",
     "take",
     "tenant_balance",
+    "tenant_statement",
     "trial_balance",
     "update",
     "void",

@@ -62,6 +62,7 @@ _LEASE_COLUMNS = (
     "unit_id tenant_id start_date end_date rent_amount deposit_amount billing_day grace_days status activated_at"
     " terminated_at termination_reason"
 ).split()
+_deposit_held = billing.deposit_held_of_lease(Lease.agency_id, Lease.id)
 _late_fee = func.jsonb_build_object("kind", Lease.late_fee_kind, "amount", cast(Lease.late_fee_amount, Text))
 
 LEASES = Resource(
@@ -73,7 +74,7 @@ LEASES = Resource(
         "lease",
         Lease.id,
         {name: getattr(Lease, name) for name in (*_LEASE_COLUMNS, *_COMMON)}
-        | {"late_fee": _late_fee, "currency": literal("KES")},
+        | {"late_fee": _late_fee, "deposit_held": _deposit_held, "currency": literal("KES")},
         filters={
             "unit_id": Filter(Lease.unit_id, fields.UUID()),
             "tenant_id": Filter(Lease.tenant_id, fields.UUID()),
@@ -85,6 +86,7 @@ LEASES = Resource(
         sorts={"start_date": Lease.start_date, "end_date": Lease.end_date},
     ),
     schemas.LeaseBody,
+    derived=("deposit_held",),
     create=service.create_lease,
     update=service.update_lease,
     delete=service.delete_lease,
