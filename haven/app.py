@@ -19,7 +19,7 @@ from haven.api.event_stream import EXTENSION as STREAMS
 from haven.api.event_stream import Streams
 from haven.api.problems import register_problem_handlers
 from haven.api.resource import API
-from haven.billing.routes import blueprint as billing
+from haven.billing.routes import blueprints as billing
 from haven.db.migrate import sqlalchemy_url
 from haven.identity.passwords import Passwords
 from haven.identity.principals import Principals
@@ -112,7 +112,7 @@ def _start_runtime(app: Flask, settings: Settings) -> None:
 def _register_blueprints(app: Flask) -> None:
     api = Api(app)
     describe(api)
-    resources: list[Blueprint] = [*identity, *portfolio, *leasing, billing, payments, *operations]
+    resources: list[Blueprint] = [*identity, *portfolio, *leasing, *billing, payments, *operations]
     for blueprint in resources:
         api.register_blueprint(blueprint, url_prefix=API)
     app.register_blueprint(hooks, url_prefix=f"{API}/hooks")

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 import haven.models  # noqa: F401
 from config import load_settings
 from extensions.logs import configure_logging
+from haven.billing import service as billing
 from haven.db.base import PLATFORM
 from haven.db.session import tenant_session
 from haven.identity.models import Agency
@@ -52,6 +53,7 @@ TASKS: Final = (
     Task("mpesa_orphans", 15, payments.submit_orphaned_callbacks),
     Task("overdue_invoices", 300, payments.mark_overdue_invoices),
     Task("past_leases", 300, leasing.end_past_leases),
+    Task("late_fees", 300, billing.request_late_fees),
     Task("expired_rows", 3600, maintenance.remove_expired),
 )
 

@@ -18,6 +18,12 @@ def rent_run(context: JobContext, period: str) -> dict[str, Any]:
     return {"period": result.period, "invoices": result.invoices, "total": str(result.total)}
 
 
+def late_fees(context: JobContext) -> dict[str, Any]:
+    """Charge every late fee that is due; started again, it charges what is left."""
+    result = billing.charge_late_fees(context)
+    return {"invoices": result.invoices, "total": str(result.total)}
+
+
 def mpesa_query(context: JobContext, attempt_id: str) -> dict[str, Any]:
     """Ask M-Pesa what became of a push, and act on the answer."""
     return {"outcome": payments.ask(context, uuid.UUID(attempt_id))}

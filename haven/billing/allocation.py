@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from haven.billing import ledger
 from haven.billing.locks import LockedLease
+from haven.billing.owner_shares import owner_postings
 from haven.db.session import tenant_of
 
 UNPAID: Final = ("OPEN", "PARTIALLY_PAID", "OVERDUE")
@@ -35,7 +36,11 @@ class Share:
 
 
 def status_of(total: Decimal, paid: Decimal, due_at: dt.date, today: dt.date) -> str:
-    """The status of an issued invoice that is not void. ``_STATUS`` below says the same to the database."""
+    """The status of an issued invoice that is not void. ``_STATUS`` below says the same to the database.
+
+    Args:
+        total: less what is credited.
+    """
     if paid >= total:
         return "PAID"
     if due_at < today:
@@ -44,7 +49,7 @@ def status_of(total: Decimal, paid: Decimal, due_at: dt.date, today: dt.date) ->
 
 
 _STATUS: Final = (
-    "CASE WHEN {paid} >= i.total THEN 'PAID' WHEN i.due_at < :today THEN 'OVERDUE'"
+    "CASE WHEN {paid} >= i.total - i.credited THEN 'PAID' WHEN i.due_at < :today THEN 'OVERDUE'"
     " WHEN {paid} > 0 THEN 'PARTIALLY_PAID' ELSE 'OPEN' END"
 )
 
@@ -118,6 +123,41 @@ _RELEASE_PAYMENT: Final = text(
 )
 _RELEASE_INVOICE: Final = text(_RELEASE.format(condition="invoice_id = :invoice_id", status="'VOID'"))
 
+# The money that came last is given back first; what an allocation keeps stays where it is.
+_CREDIT_INVOICE: Final = text(
+    """
+    WITH laid AS (
+      SELECT a.id, a.payment_id, a.amount,
+             sum(a.amount) OVER (ORDER BY a.created_at DESC, a.id DESC) - a.amount AS begins,
+             i.paid + i.credited + :amount - i.total AS over
+        FROM invoice i JOIN allocation a ON a.agency_id = i.agency_id AND a.invoice_id = i.id
+       WHERE i.agency_id = :agency_id AND i.id = :invoice_id
+    ), freed AS MATERIALIZED (
+      SELECT id, payment_id, amount, least(amount, over - begins) AS given FROM laid WHERE begins < over
+    ), gone AS (
+      DELETE FROM allocation a USING freed f
+       WHERE a.agency_id = :agency_id AND a.id = f.id AND f.given = f.amount
+    ), less AS (
+      UPDATE allocation a SET amount = a.amount - f.given FROM freed f
+       WHERE a.agency_id = :agency_id AND a.id = f.id AND f.given < f.amount
+    ), credited AS (
+      UPDATE invoice i
+         SET credited = i.credited + :amount, paid = i.paid - s.given, version = i.version + 1,
+             updated_at = now(),
+             status = CASE WHEN i.paid - s.given >= i.total - i.credited - :amount THEN 'PAID'
+                           WHEN i.due_at < :today THEN 'OVERDUE'
+                           WHEN i.paid - s.given > 0 THEN 'PARTIALLY_PAID' ELSE 'OPEN' END
+        FROM (SELECT coalesce(sum(given), 0) AS given FROM freed) s
+       WHERE i.agency_id = :agency_id AND i.id = :invoice_id
+    ), returned AS (
+      UPDATE payment p
+         SET allocated = p.allocated - f.given, version = p.version + 1, updated_at = now()
+        FROM freed f WHERE p.agency_id = :agency_id AND p.id = f.payment_id
+    )
+    SELECT CAST(:lease_id AS uuid), payment_id, CAST(:invoice_id AS uuid), given FROM freed
+    """
+)
+
 
 def allocate_payment(
     session: Session, lease: LockedLease, payment_id: uuid.UUID, first_id: uuid.UUID | None
@@ -142,7 +182,7 @@ def apply_credit(
     """Let credit pay what is owed: the oldest payment first, the oldest invoice first; and post it.
 
     Args:
-        lease_ids: locked leases. One statement over all of them, and two more where there was credit.
+        lease_ids: locked leases. One statement over all of them, and three more where there was credit.
     """
     values = {
         "agency_id": tenant_of(session).agency_id,
@@ -150,21 +190,13 @@ def apply_credit(
         "today": today,
     }
     shares = [Share(*row) for row in session.execute(_ALL_CREDIT, values)]
-    ledger.post(
-        session,
-        (
-            ledger.credit_posting(
-                "CREDIT_APPLIED",
-                now,
-                "Credit pays an invoice",
-                s.lease_id,
-                s.payment_id,
-                s.invoice_id,
-                s.amount,
-            )
-            for s in shares
-        ),
-    )
+    moved = [
+        ledger.credit_posting(
+            "CREDIT_APPLIED", now, "Credit pays an invoice", s.lease_id, s.payment_id, s.invoice_id, s.amount
+        )
+        for s in shares
+    ]
+    ledger.post(session, [*moved, *owner_postings(session, {s.invoice_id for s in shares}, now)])
     return shares
 
 
@@ -178,8 +210,25 @@ def release_invoice(session: Session, lease: LockedLease, invoice_id: uuid.UUID)
     return _released(session, _RELEASE_INVOICE, lease, invoice_id=invoice_id)
 
 
+def credit_invoice(
+    session: Session, lease: LockedLease, invoice_id: uuid.UUID, amount: Decimal
+) -> list[Share]:
+    """Take ``amount`` off what is owed on an invoice; what was paid beyond that is credit again, and is given."""
+    return _released(session, _CREDIT_INVOICE, lease, invoice_id=invoice_id, amount=amount, today=lease.today)
+
+
+def credit_again(
+    kind: str, at: dt.datetime, description: str, shares: Iterable[Share]
+) -> list[ledger.Posting]:
+    """What is posted when money paid for an invoice has been taken back from it."""
+    return [
+        ledger.credit_posting(kind, at, description, s.lease_id, s.payment_id, s.invoice_id, -s.amount)
+        for s in shares
+    ]
+
+
 def _released(
-    session: Session, statement: TextClause, lease: LockedLease, **values: uuid.UUID | dt.date
+    session: Session, statement: TextClause, lease: LockedLease, **values: uuid.UUID | dt.date | Decimal
 ) -> list[Share]:
     known = {"agency_id": tenant_of(session).agency_id, "lease_id": lease.id}
     return [Share(*row) for row in session.execute(statement, {**known, **values})]

@@ -14,13 +14,16 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
 from haven.billing import ledger, numbers
-from haven.billing.allocation import UNPAID, apply_credit, release_invoice, status_of
-from haven.billing.locks import LockedLease
+from haven.billing.allocation import UNPAID, apply_credit, credit_again, release_invoice, status_of
+from haven.billing.deposit_held import check_not_overdrawn
+from haven.billing.issuing import issued_event
+from haven.billing.locks import LockedLease, lock_invoice
 from haven.billing.models import Invoice, InvoiceLine
+from haven.billing.owner_shares import owner_postings
 from haven.billing.proration import due_date
 from haven.db.rows import locked
 from haven.db.session import tenant_of
-from haven.errors import Conflict, Fault, Invalid, NotFound, VersionMismatch
+from haven.errors import Conflict, Fault, Invalid
 from haven.identity.models import Agency
 from haven.leasing.models import Lease
 from haven.operations.webhooks import emit
@@ -118,7 +121,7 @@ def issue(
         Conflict: it is issued already, has no lines, or its lease is a draft.
     """
     now = now or dt.datetime.now(dt.UTC)
-    invoice, lease = _lock(session, invoice_id, version, now)
+    invoice, lease = lock_invoice(session, invoice_id, version, now)
     if invoice.status != "DRAFT":
         raise Conflict(f"{_name(invoice)} is already issued.")
     if lease.status == "DRAFT":
@@ -146,42 +149,55 @@ def void(
 ) -> None:
     """Void an issued invoice. What was paid for it is credit again, for the next invoice of the lease.
 
+    A late fee that was charged on it goes with it.
+
     Raises:
         NotFound: there is none in this agency.
         VersionMismatch: it has another version.
-        Conflict: it is a draft (delete it) or void already.
+        Conflict: it is a draft (delete it) or void already; it or its late fee has a credit note (credit the
+            rest); or the deposit it asked for has been used.
     """
     now = now or dt.datetime.now(dt.UTC)
     if not reason.strip():
         raise Invalid.field("reason", "must say why")
-    invoice, lease = _lock(session, invoice_id, version, now)
+    invoice, lease = lock_invoice(session, invoice_id, version, now)
     if invoice.status == "DRAFT":
         raise Conflict("A draft is not voided: delete it.")
     if invoice.status == "VOID":
         raise Conflict(f"{_name(invoice)} is already void.")
     name = _name(invoice)
+    _void(session, invoice, lease, reason.strip(), now)
+    fee = _late_fee_on(session, invoice_id)
+    if fee is not None:
+        _void(session, fee, lease, f"{name} is void: {reason.strip()}", now)
+    check_not_overdrawn(session, lease)
+
+
+def _void(session: Session, invoice: Invoice, lease: LockedLease, reason: str, now: dt.datetime) -> None:
+    if invoice.credited > 0:
+        raise Conflict(f"{_name(invoice)} has a credit note: credit the rest of it instead of voiding it.")
+    name, invoice_id = _name(invoice), invoice.id
     invoice.status = "VOID"
     invoice.voided_at = now
-    invoice.void_reason = reason.strip()
+    invoice.void_reason = reason
     session.flush()
     shares = release_invoice(session, lease, invoice_id)
-    ledger.mirror_invoice(session, invoice_id, now, f"{name} voided: {reason.strip()}")
-    ledger.post(
-        session,
-        (
-            ledger.credit_posting(
-                "INVOICE_VOID",
-                now,
-                f"Paid for {name}, now credit",
-                lease.id,
-                s.payment_id,
-                invoice_id,
-                -s.amount,
-            )
-            for s in shares
-        ),
-    )
+    ledger.mirror_invoice(session, invoice_id, now, f"{name} voided: {reason}")
+    freed = credit_again("INVOICE_VOID", now, f"Paid for {name}, now credit", shares)
+    ledger.post(session, [*freed, *owner_postings(session, {s.invoice_id for s in shares}, now)])
     session.expire(invoice)
+
+
+def _late_fee_on(session: Session, invoice_id: uuid.UUID) -> Invoice | None:
+    """The late fee charged on an invoice, where something of it still stands."""
+    return session.execute(
+        select(Invoice).where(
+            Invoice.agency_id == tenant_of(session).agency_id,
+            Invoice.late_fee_of == invoice_id,
+            Invoice.status != "VOID",
+            Invoice.credited < Invoice.total,
+        )
+    ).scalar_one_or_none()
 
 
 # Rows that another transaction is changing are left for the next sweep: it never waits and never deadlocks.
@@ -215,20 +231,6 @@ def mark_overdue(session: Session, today: dt.date | None = None, now: dt.datetim
             select(cast(func.timezone(Agency.timezone, moment), Date)).where(Agency.id == agency_id)
         ).scalar_one()
     return len(session.execute(_MARK_OVERDUE, {"agency_id": agency_id, "today": today}).all())
-
-
-def issued_event(invoice: Invoice) -> dict[str, Any]:
-    """What the webhook ``invoice.issued`` says."""
-    assert invoice.number is not None
-    return {
-        "invoice_id": str(invoice.id),
-        "number": numbers.invoice_number(invoice.number),
-        "lease_id": str(invoice.lease_id),
-        "tenant_id": str(invoice.tenant_id),
-        "total": str(invoice.total),
-        "currency": invoice.currency,
-        "due_at": invoice.due_at.isoformat(),
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,33 +332,6 @@ def _check_period(start: dt.date | None, end: dt.date | None) -> None:
         raise Invalid.field("period_end", "must not be before period_start")
 
 
-def _lock(
-    session: Session, invoice_id: uuid.UUID, version: int | None, now: dt.datetime
-) -> tuple[Invoice, LockedLease]:
-    """The invoice and its lease, both locked, the lease first, in one statement."""
-    agency_id = tenant_of(session).agency_id
-    row = session.execute(
-        select(
-            Invoice,
-            Lease.unit_id,
-            Lease.status,
-            cast(func.timezone(Agency.timezone, now), Date),
-        )
-        .join(Lease, (Lease.agency_id == Invoice.agency_id) & (Lease.id == Invoice.lease_id))
-        .join(Agency, Agency.id == Invoice.agency_id)
-        .where(Invoice.agency_id == agency_id, Invoice.id == invoice_id)
-        .with_for_update(of=[Lease, Invoice], key_share=True)
-        .execution_options(populate_existing=True)
-    ).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no invoice {invoice_id}.")
-    invoice, unit_id, lease_status, today = row
-    if version is not None and invoice.version != version:
-        raise VersionMismatch(f"The invoice is at version {invoice.version}, not {version}: read it again.")
-    lease = LockedLease(invoice.lease_id, invoice.tenant_id, unit_id, lease_status, invoice.currency, today)
-    return invoice, lease
-
-
 def _sums_by_kind(session: Session, invoice_id: uuid.UUID) -> dict[str, Decimal]:
     rows = session.execute(
         select(InvoiceLine.kind, func.sum(InvoiceLine.amount))
@@ -376,7 +351,6 @@ __all__ = [
     "UNPAID",
     "create",
     "issue",
-    "issued_event",
     "mark_overdue",
     "remove",
     "update",

@@ -30,6 +30,10 @@ TENANT_RECEIVABLE: Final = "TENANT_RECEIVABLE"
 TENANT_CREDIT: Final = "TENANT_CREDIT"
 DEPOSITS_HELD: Final = "DEPOSITS_HELD"
 OTHER_INCOME: Final = "OTHER_INCOME"
+OWNER_PAYABLE: Final = "OWNER_PAYABLE"
+RENT_TO_OWNERS: Final = "RENT_TO_OWNERS"
+OTHER_TO_OWNERS: Final = "OTHER_TO_OWNERS"
+MANAGEMENT_FEE_INCOME: Final = "MANAGEMENT_FEE_INCOME"
 
 ACCOUNT_KINDS: Final = MappingProxyType(
     {
@@ -40,12 +44,14 @@ ACCOUNT_KINDS: Final = MappingProxyType(
         TENANT_CREDIT: "LIABILITY",
         DEPOSITS_HELD: "LIABILITY",
         "SUSPENSE": "LIABILITY",
-        "OWNER_PAYABLE": "LIABILITY",
+        OWNER_PAYABLE: "LIABILITY",
         "RENT_INCOME": "INCOME",
         "UTILITY_INCOME": "INCOME",
         "LATE_FEE_INCOME": "INCOME",
         OTHER_INCOME: "INCOME",
-        "MANAGEMENT_FEE_INCOME": "INCOME",
+        MANAGEMENT_FEE_INCOME: "INCOME",
+        RENT_TO_OWNERS: "EXPENSE",
+        OTHER_TO_OWNERS: "EXPENSE",
     }
 )
 INCOME_OF_LINE: Final = MappingProxyType(
@@ -60,19 +66,27 @@ INCOME_OF_LINE: Final = MappingProxyType(
 )
 """Line kind → the account it is credited to. A deposit is owed to the tenant, so it is no income."""
 CLEARING_OF_METHOD: Final = MappingProxyType(
-    {"MPESA": MPESA_CLEARING, "CASH": CASH, "BANK": BANK, "CARD": BANK, "CHEQUE": BANK}
+    {
+        "MPESA": MPESA_CLEARING,
+        "CASH": CASH,
+        "BANK": BANK,
+        "CARD": BANK,
+        "CHEQUE": BANK,
+        "DEPOSIT": DEPOSITS_HELD,
+    }
 )
-"""Payment method → the account its money comes into."""
+"""Payment method → the account its money comes into; a deposit that pays arrears is held already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A debit or a credit of one account; ``lease_id`` for an account that is kept for each lease."""
+    """A debit or a credit of one account; ``lease_id`` or ``owner_id`` for one kept for each lease or owner."""
 
     code: str
     debit: Decimal = NOUGHT
     credit: Decimal = NOUGHT
     lease_id: uuid.UUID | None = None
+    owner_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,7 @@ class Posting:
     entries: Sequence[Entry]
     invoice_id: uuid.UUID | None = None
     payment_id: uuid.UUID | None = None
+    disbursement_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +181,12 @@ _POST: Final = text(
     WITH posting AS MATERIALIZED (
       SELECT uuidv7() AS id, p.*
         FROM jsonb_to_recordset(CAST(:postings AS jsonb))
-          AS p(place int, kind text, at timestamptz, description text, invoice_id uuid, payment_id uuid)
+          AS p(place int, kind text, at timestamptz, description text, invoice_id uuid, payment_id uuid,
+               disbursement_id uuid)
     ), posted AS (
-      INSERT INTO ledger_transaction (agency_id, id, at, kind, description, invoice_id, payment_id)
-      SELECT :agency_id, id, at, kind, description, invoice_id, payment_id FROM posting
+      INSERT INTO ledger_transaction
+             (agency_id, id, at, kind, description, invoice_id, payment_id, disbursement_id)
+      SELECT :agency_id, id, at, kind, description, invoice_id, payment_id, disbursement_id FROM posting
     )
     INSERT INTO ledger_entry (agency_id, id, transaction_id, account_id, debit, credit)
     SELECT :agency_id, uuidv7(), posting.id, e.account_id, e.debit, e.credit
@@ -188,11 +205,11 @@ def post(session: Session, postings: Iterable[Posting]) -> None:
     entries = [
         (place, entry) for place, one in enumerate(real) for entry in one.entries if _is_something(entry)
     ]
-    accounts = _accounts(session, {(entry.code, entry.lease_id) for _, entry in entries})
+    accounts = _accounts(session, {(entry.code, entry.lease_id, entry.owner_id) for _, entry in entries})
     rows = [
         {
             "place": place,
-            "account_id": accounts[entry.code, entry.lease_id],
+            "account_id": accounts[entry.code, entry.lease_id, entry.owner_id],
             "debit": str(entry.debit),
             "credit": str(entry.credit),
         }
@@ -206,6 +223,7 @@ def post(session: Session, postings: Iterable[Posting]) -> None:
             "description": one.description,
             "invoice_id": one.invoice_id,
             "payment_id": one.payment_id,
+            "disbursement_id": one.disbursement_id,
         }
         for place, one in enumerate(real)
     ]
@@ -215,14 +233,16 @@ def post(session: Session, postings: Iterable[Posting]) -> None:
 
 _MIRROR: Final = """
     WITH original AS MATERIALIZED (
-      SELECT t.id, t.invoice_id, t.payment_id, uuidv7() AS mirror_id FROM ledger_transaction t
+      SELECT t.id, t.invoice_id, t.payment_id, t.disbursement_id, uuidv7() AS mirror_id
+        FROM ledger_transaction t
        WHERE t.agency_id = :agency_id AND {condition}
          AND NOT EXISTS (SELECT FROM ledger_transaction r
                           WHERE r.agency_id = :agency_id AND r.reverses_id = t.id)
     ), mirrored AS (
       INSERT INTO ledger_transaction
-             (agency_id, id, at, kind, description, invoice_id, payment_id, reverses_id)
-      SELECT :agency_id, mirror_id, :at, :kind, :description, invoice_id, payment_id, id FROM original
+             (agency_id, id, at, kind, description, invoice_id, payment_id, disbursement_id, reverses_id)
+      SELECT :agency_id, mirror_id, :at, :kind, :description, invoice_id, payment_id, disbursement_id, id
+        FROM original
     )
     INSERT INTO ledger_entry (agency_id, id, transaction_id, account_id, debit, credit)
     SELECT :agency_id, uuidv7(), o.mirror_id, e.account_id, e.credit, e.debit
@@ -230,6 +250,9 @@ _MIRROR: Final = """
 """
 _MIRROR_INVOICE: Final = text(_MIRROR.format(condition="t.invoice_id = :subject AND t.kind = 'INVOICE'"))
 _MIRROR_PAYMENT: Final = text(_MIRROR.format(condition="t.payment_id = :subject AND t.kind <> 'REVERSAL'"))
+_MIRROR_DISBURSEMENT: Final = text(
+    _MIRROR.format(condition="t.disbursement_id = :subject AND t.kind <> 'REVERSAL'")
+)
 
 
 def mirror_invoice(session: Session, invoice_id: uuid.UUID, at: dt.datetime, description: str) -> None:
@@ -240,6 +263,13 @@ def mirror_invoice(session: Session, invoice_id: uuid.UUID, at: dt.datetime, des
 def mirror_payment(session: Session, payment_id: uuid.UUID, at: dt.datetime, description: str) -> None:
     """Undo all that a payment has posted, its credit's ways included, by the opposite entries (REVERSAL)."""
     _mirror(session, _MIRROR_PAYMENT, payment_id, "REVERSAL", at, description)
+
+
+def mirror_disbursement(
+    session: Session, disbursement_id: uuid.UUID, at: dt.datetime, description: str
+) -> None:
+    """Undo what money paid out has posted, by the opposite entries (REVERSAL)."""
+    _mirror(session, _MIRROR_DISBURSEMENT, disbursement_id, "REVERSAL", at, description)
 
 
 def trial_balance(session: Session, until: dt.datetime | None = None) -> list[AccountTotal]:
@@ -275,29 +305,37 @@ def as_json(rows: list[dict[str, Any]]) -> str:
     return orjson.dumps(rows, default=str).decode()
 
 
-_Key = tuple[str, uuid.UUID | None]
+_Key = tuple[str, uuid.UUID | None, uuid.UUID | None]
+"""Code, lease, owner."""
 
+# One branch for each kind of account, so that each reads the unique index of code, lease and owner.
 _FIND_ACCOUNTS: Final = text(
     """
     WITH wanted AS (
-      SELECT code, lease_id FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS w(code text, lease_id uuid)
+      SELECT code, lease_id, owner_id
+        FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS w(code text, lease_id uuid, owner_id uuid)
     )
-    SELECT a.code, a.lease_id, a.id
+    SELECT a.code, a.lease_id, a.owner_id, a.id
       FROM wanted w JOIN ledger_account a
         ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id = w.lease_id AND a.owner_id IS NULL
     UNION ALL
-    SELECT a.code, a.lease_id, a.id
+    SELECT a.code, a.lease_id, a.owner_id, a.id
+      FROM wanted w JOIN ledger_account a
+        ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id IS NULL AND a.owner_id = w.owner_id
+    UNION ALL
+    SELECT a.code, a.lease_id, a.owner_id, a.id
       FROM wanted w JOIN ledger_account a
         ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id IS NULL AND a.owner_id IS NULL
-     WHERE w.lease_id IS NULL
+     WHERE w.lease_id IS NULL AND w.owner_id IS NULL
     """
 )
 _OPEN_ACCOUNTS: Final = text(
     """
-    INSERT INTO ledger_account (agency_id, id, code, kind, lease_id)
-    SELECT :agency_id, uuidv7(), w.code, w.kind, w.lease_id
-      FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS w(code text, kind text, lease_id uuid)
-     ORDER BY w.code, w.lease_id
+    INSERT INTO ledger_account (agency_id, id, code, kind, lease_id, owner_id)
+    SELECT :agency_id, uuidv7(), w.code, w.kind, w.lease_id, w.owner_id
+      FROM jsonb_to_recordset(CAST(:wanted AS jsonb))
+        AS w(code text, kind text, lease_id uuid, owner_id uuid)
+     ORDER BY w.code, w.lease_id, w.owner_id
     ON CONFLICT DO NOTHING
     """
 )
@@ -309,15 +347,20 @@ def _accounts(session: Session, keys: set[_Key]) -> dict[_Key, uuid.UUID]:
     missing = keys - found.keys()
     if not missing:
         return found
-    rows = [{"code": code, "kind": ACCOUNT_KINDS[code], "lease_id": lease_id} for code, lease_id in missing]
+    rows = [
+        {"code": code, "kind": ACCOUNT_KINDS[code], "lease_id": lease_id, "owner_id": owner_id}
+        for code, lease_id, owner_id in missing
+    ]
     session.execute(_OPEN_ACCOUNTS, {"agency_id": tenant_of(session).agency_id, "wanted": as_json(rows)})
     return found | _find_accounts(session, missing)
 
 
 def _find_accounts(session: Session, keys: set[_Key]) -> dict[_Key, uuid.UUID]:
-    wanted = as_json([{"code": code, "lease_id": lease_id} for code, lease_id in keys])
+    wanted = as_json(
+        [{"code": code, "lease_id": lease_id, "owner_id": owner_id} for code, lease_id, owner_id in keys]
+    )
     rows = session.execute(_FIND_ACCOUNTS, {"agency_id": tenant_of(session).agency_id, "wanted": wanted})
-    return {(code, lease_id): account_id for code, lease_id, account_id in rows}
+    return {(code, lease_id, owner_id): account_id for code, lease_id, owner_id, account_id in rows}
 
 
 def _mirror(

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from sqlalchemy import Date, cast, func, select
 from sqlalchemy.orm import Session
 
+from haven.billing.models import Invoice
 from haven.db.session import tenant_of
-from haven.errors import NotFound
+from haven.errors import NotFound, VersionMismatch
 from haven.identity.models import Agency
 from haven.leasing.models import Lease
 
@@ -54,3 +55,35 @@ def lock_lease(session: Session, lease_id: uuid.UUID, now: dt.datetime) -> Locke
     if row is None:
         raise NotFound(f"There is no lease {lease_id}.")
     return LockedLease(*row)
+
+
+def lock_invoice(
+    session: Session, invoice_id: uuid.UUID, version: int | None, now: dt.datetime
+) -> tuple[Invoice, LockedLease]:
+    """The invoice and its lease, both locked, the lease first, in one statement.
+
+    Raises:
+        NotFound: there is none in this agency.
+        VersionMismatch: it has another version than ``version``.
+    """
+    agency_id = tenant_of(session).agency_id
+    row = session.execute(
+        select(
+            Invoice,
+            Lease.unit_id,
+            Lease.status,
+            cast(func.timezone(Agency.timezone, now), Date),
+        )
+        .join(Lease, (Lease.agency_id == Invoice.agency_id) & (Lease.id == Invoice.lease_id))
+        .join(Agency, Agency.id == Invoice.agency_id)
+        .where(Invoice.agency_id == agency_id, Invoice.id == invoice_id)
+        .with_for_update(of=[Lease, Invoice], key_share=True)
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no invoice {invoice_id}.")
+    invoice, unit_id, lease_status, today = row
+    if version is not None and invoice.version != version:
+        raise VersionMismatch(f"The invoice is at version {invoice.version}, not {version}: read it again.")
+    lease = LockedLease(invoice.lease_id, invoice.tenant_id, unit_id, lease_status, invoice.currency, today)
+    return invoice, lease

@@ -1,4 +1,4 @@
-"""Gapless numbers of an agency's invoices and receipts."""
+"""Gapless numbers of an agency's invoices, receipts and credit notes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TAKE: Final = text(
 )
 
 
-def take(session: Session, name: Literal["INVOICE", "RECEIPT"], count: int = 1) -> int:
+def take(session: Session, name: Literal["INVOICE", "RECEIPT", "CREDIT_NOTE"], count: int = 1) -> int:
     """The first of ``count`` new numbers in a row, for use in this very transaction."""
     values = {"agency_id": tenant_of(session).agency_id, "name": name, "count": count}
     last: int = session.execute(_TAKE, values).scalar_one()
@@ -31,3 +31,8 @@ def invoice_number(number: int) -> str:
 def receipt_number(number: int) -> str:
     """A receipt's number as people read it: ``RCT-000042``."""
     return f"RCT-{number:06}"
+
+
+def credit_note_number(number: int) -> str:
+    """A credit note's number as people read it: ``CN-000042``."""
+    return f"CN-{number:06}"

@@ -15,21 +15,18 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Select, and_, any_, exists, func, literal, or_, select, text
+from sqlalchemy import Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from haven.billing import ledger, numbers
-from haven.billing.allocation import apply_credit, status_of
-from haven.billing.invoices import issued_event
+from haven.billing import ledger
+from haven.billing.allocation import apply_credit
+from haven.billing.days import agency_day
+from haven.billing.issuing import Charge, Line, issue_charges, tell_issued
 from haven.billing.models import Invoice, InvoiceLine
 from haven.billing.proration import due_date, last_day, month_of, prorated, stay
-from haven.db.base import new_id
 from haven.db.session import tenant_of
-from haven.identity.models import Agency
 from haven.leasing.models import Lease
 from haven.operations.jobs import submit
-from haven.operations.models import WebhookEndpoint
-from haven.operations.webhooks import emit
 
 BATCH: Final = 500
 """Leases in one transaction: their rows and the invoice counter stay locked for its time (about 0.3 s)."""
@@ -72,23 +69,6 @@ class _Due:
     deposit_amount: Decimal
     billing_day: int
     is_first: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Charge:
-    """The invoice that a lease is to get."""
-
-    invoice_id: uuid.UUID
-    lease: _Due
-    first: dt.date
-    last: dt.date
-    due_at: dt.date
-    rent: Decimal
-    deposit: Decimal
-
-    @property
-    def total(self) -> Decimal:
-        return self.rent + self.deposit
 
 
 def request_run(session: Session, period: str) -> uuid.UUID:
@@ -155,33 +135,17 @@ def _lock_batch(session: Session, month: dt.date, after: uuid.UUID | None) -> li
     return list(session.execute(query.with_for_update(of=Lease, key_share=True)).scalars())
 
 
-def _bill(
-    session: Session, month: dt.date, lease_ids: Sequence[uuid.UUID], now: dt.datetime
-) -> list[_Charge]:
+def _bill(session: Session, month: dt.date, lease_ids: Sequence[uuid.UUID], now: dt.datetime) -> list[Charge]:
     """Invoice the locked leases and issue the invoices."""
     if not lease_ids:
         return []
     charges = [_charge(month, due) for due in _due(session, month, lease_ids)]
     if not charges:
         return []
-    today, currency = _today(session, now)
-    first_number = numbers.take(session, "INVOICE", len(charges))
-    _write(session, month, charges, first_number, today, currency, now)
-    ledger.post(
-        session,
-        (
-            ledger.invoice_posting(
-                charge.invoice_id,
-                charge.lease.id,
-                numbers.invoice_number(number),
-                now,
-                {"RENT": charge.rent, "DEPOSIT": charge.deposit},
-            )
-            for number, charge in enumerate(charges, start=first_number)
-        ),
-    )
-    apply_credit(session, [charge.lease.id for charge in charges], today, now)
-    _tell_webhooks(session, charges)
+    day = agency_day(session, now)
+    issue_charges(session, charges, day, now)
+    apply_credit(session, [charge.lease_id for charge in charges], day.today, now)
+    tell_issued(session, [charge.invoice_id for charge in charges])
     return charges
 
 
@@ -213,120 +177,14 @@ def _due(session: Session, month: dt.date, lease_ids: Sequence[uuid.UUID]) -> li
     return [_Due(*row) for row in rows]
 
 
-def _charge(month: dt.date, lease: _Due) -> _Charge:
+def _charge(month: dt.date, lease: _Due) -> Charge:
     days = stay(month, lease.start_date, lease.end_date)
     assert days is not None, "a lease outside the month is not asked for"
-    return _Charge(
-        invoice_id=new_id(),
-        lease=lease,
-        first=days.first,
-        last=days.last,
-        due_at=due_date(month, lease.billing_day, days.first),
-        rent=prorated(lease.rent_amount, month, days.days),
-        deposit=lease.deposit_amount if lease.is_first else ledger.NOUGHT,
-    )
-
-
-def _tell_webhooks(session: Session, charges: Sequence[_Charge]) -> None:
-    """Emit each invoice's event, but only where somebody listens: ten thousand invoices are much news."""
-    listening = exists().where(
-        WebhookEndpoint.agency_id == tenant_of(session).agency_id,
-        WebhookEndpoint.status == "ACTIVE",
-        literal("invoice.issued") == any_(WebhookEndpoint.events),
-    )
-    if not session.execute(select(listening)).scalar_one():
-        return
-    issued = select(Invoice).where(
-        Invoice.agency_id == tenant_of(session).agency_id,
-        Invoice.id.in_([charge.invoice_id for charge in charges]),
-    )
-    for invoice in session.execute(issued.order_by(Invoice.number)).scalars():
-        emit(session, "invoice.issued", issued_event(invoice))
-
-
-def _today(session: Session, now: dt.datetime) -> tuple[dt.date, str]:
-    agency_id = tenant_of(session).agency_id
-    row = session.execute(select(Agency.timezone, Agency.currency).where(Agency.id == agency_id)).one()
-    return now.astimezone(_zone(row.timezone)).date(), row.currency
-
-
-def _zone(name: str) -> dt.tzinfo:
-    from zoneinfo import ZoneInfo
-
-    return ZoneInfo(name)
-
-
-_WRITE: Final = text(
-    """
-    WITH charge AS MATERIALIZED (
-      SELECT * FROM jsonb_to_recordset(CAST(:charges AS jsonb))
-        AS c(invoice_id uuid, lease_id uuid, tenant_id uuid, number int, period_start date, period_end date,
-             due_at date, total numeric, status text)
-    ), issued AS (
-      INSERT INTO invoice (agency_id, id, lease_id, tenant_id, number, period_start, period_end, issued_at,
-                           due_at, currency, total, status, run_period)
-      SELECT :agency_id, invoice_id, lease_id, tenant_id, number, period_start, period_end, :now, due_at,
-             :currency, total, status, :month FROM charge
-    )
-    INSERT INTO invoice_line (agency_id, id, invoice_id, position, kind, description, amount)
-    SELECT :agency_id, uuidv7(), invoice_id, position, kind, description, amount
-      FROM jsonb_to_recordset(CAST(:lines AS jsonb))
-        AS l(invoice_id uuid, position int, kind text, description text, amount numeric)
-    """
-)
-
-
-def _write(
-    session: Session,
-    month: dt.date,
-    charges: Sequence[_Charge],
-    first_number: int,
-    today: dt.date,
-    currency: str,
-    now: dt.datetime,
-) -> None:
-    heads = [
-        {
-            "invoice_id": charge.invoice_id,
-            "lease_id": charge.lease.id,
-            "tenant_id": charge.lease.tenant_id,
-            "number": number,
-            "period_start": charge.first,
-            "period_end": charge.last,
-            "due_at": charge.due_at,
-            "total": str(charge.total),
-            "status": status_of(charge.total, ledger.NOUGHT, charge.due_at, today),
-        }
-        for number, charge in enumerate(charges, start=first_number)
-    ]
-    lines = [line for charge in charges for line in _lines(month, charge)]
-    session.execute(
-        _WRITE,
-        {
-            "agency_id": tenant_of(session).agency_id,
-            "charges": ledger.as_json(heads),
-            "lines": ledger.as_json(lines),
-            "now": now,
-            "month": month,
-            "currency": currency,
-        },
-    )
-
-
-def _lines(month: dt.date, charge: _Charge) -> list[dict[str, Any]]:
-    name = f"{month:%B %Y}"
-    is_whole = charge.first == month and charge.last == last_day(month)
-    days = "" if is_whole else f", {charge.first.day} to {charge.last.day}"
-    lines = [("RENT", f"Rent for {name}{days}", charge.rent)]
-    if charge.deposit:
-        lines.append(("DEPOSIT", "Deposit", charge.deposit))
-    return [
-        {
-            "invoice_id": charge.invoice_id,
-            "position": position,
-            "kind": kind,
-            "description": description,
-            "amount": str(amount),
-        }
-        for position, (kind, description, amount) in enumerate(lines, start=1)
-    ]
+    is_whole = days.first == month and days.last == last_day(month)
+    part = "" if is_whole else f", {days.first.day} to {days.last.day}"
+    rent = prorated(lease.rent_amount, month, days.days)
+    lines = [Line("RENT", f"Rent for {month:%B %Y}{part}", rent)]
+    if lease.is_first and lease.deposit_amount:
+        lines.append(Line("DEPOSIT", "Deposit", lease.deposit_amount))
+    due_at = due_date(month, lease.billing_day, days.first)
+    return Charge(lease.id, lease.tenant_id, days.first, days.last, due_at, lines, run_period=month)

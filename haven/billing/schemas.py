@@ -1,4 +1,4 @@
-"""Bodies and answers of invoices and the ledger."""
+"""Bodies and answers of invoices and credit notes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 from haven.api.fields import Body, Line, Money, Row, choice
 
 INVOICE_STATUS = ("DRAFT", "OPEN", "PARTIALLY_PAID", "PAID", "OVERDUE", "VOID")
+CREDITABLE = ("RENT", "UTILITY", "LATE_FEE", "OTHER", "DEPOSIT")
 LINE_KIND = ("RENT", "DEPOSIT", "UTILITY", "LATE_FEE", "OTHER", "CREDIT")
 MAX_LINES = 200
 
@@ -42,9 +43,15 @@ class InvoiceRow(Row):
     currency = fields.String(required=True)
     lines = fields.List(fields.Nested(InvoiceLineBody), required=True)
     total = Money(required=True)
+    credited = Money(required=True, metadata={"description": "What credit notes have taken off it."})
     paid = Money(required=True)
-    balance = Money(required=True)
+    balance = Money(required=True, metadata={"description": "total less credited less paid."})
     status = choice(*INVOICE_STATUS, required=True)
+    late_fee_of = fields.UUID(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The invoice whose lateness this one charges."},
+    )
     voided_at = fields.AwareDateTime(required=True, allow_none=True)
     void_reason = fields.String(required=True, allow_none=True)
 
@@ -67,18 +74,39 @@ class RunBody(Body):
     period = fields.String(required=True, validate=_month, metadata={"example": "2026-11"})
 
 
-class AccountTotalRow(Schema):
-    """What stands on the accounts of one code."""
+class CreditBody(Body):
+    """What is taken off an issued invoice."""
 
-    code = fields.String(required=True)
-    kind = choice("ASSET", "LIABILITY", "INCOME", "EXPENSE", required=True)
-    debit = Money(required=True)
-    credit = Money(required=True)
+    amount = Money(sign="positive", required=True)
+    reason = Line(longest=500, required=True)
+    kind = choice(
+        *CREDITABLE,
+        metadata={
+            "description": "The kind of charge it is taken off. Left out: rent first, a deposit last of all."
+        },
+    )
 
 
-class TrialBalance(Schema):
-    """The sums of all accounts: debits equal credits, always."""
+class CreditNoteLineRow(Schema):
+    """How much is taken off the charges of one kind."""
 
-    data = fields.List(fields.Nested(AccountTotalRow), required=True)
-    debit = Money(required=True)
-    credit = Money(required=True)
+    kind = choice("CREDIT", required=True)
+    charge_kind = choice(*CREDITABLE, required=True)
+    description = fields.String(required=True)
+    amount = Money(sign="any", required=True, metadata={"description": "Below nought."})
+
+
+class CreditNoteRow(Schema):
+    """A document that takes something off an issued invoice."""
+
+    id = fields.UUID(required=True)
+    number = fields.String(required=True, metadata={"example": "CN-000042"})
+    invoice_id = fields.UUID(required=True)
+    lease_id = fields.UUID(required=True)
+    tenant_id = fields.UUID(required=True)
+    issued_at = fields.AwareDateTime(required=True)
+    currency = fields.String(required=True)
+    lines = fields.List(fields.Nested(CreditNoteLineRow), required=True)
+    amount = Money(required=True)
+    reason = fields.String(required=True)
+    created_at = fields.AwareDateTime(required=True)

@@ -1,11 +1,17 @@
-"""What the rest of Haven may ask of billing: invoices, the month's run, balances, the ledger, allocation.
+"""What the rest of Haven may ask of billing: invoices, runs, credit notes, deposits, owners, the ledger.
 
 ``create``, ``update`` and ``remove`` are those of an invoice; everything takes a session whose tenant is set,
-and commits nothing (but for ``run_period``, whose batches are transactions of their own).
+and commits nothing (but for ``run_period`` and ``charge_late_fees``, whose batches are transactions of their own).
 """
 
 from haven.billing.allocation import Share, allocate_payment, release_payment
 from haven.billing.balances import balance_of_lease, balance_of_tenant, lease_balance, tenant_balance
+from haven.billing.credit_notes import credit
+from haven.billing.days import AgencyDay, agency_day
+from haven.billing.deposit_held import Deposit, deposit_held_of_lease
+from haven.billing.deposits import apply_to_arrears, deposit, refund, retain
+from haven.billing.disbursements import pay_out, spend
+from haven.billing.disbursements import reverse as reverse_disbursement
 from haven.billing.invoices import (
     LINE_KINDS,
     MAX_LINES,
@@ -17,25 +23,40 @@ from haven.billing.invoices import (
     update,
     void,
 )
+from haven.billing.late_fees import LateFees, charge_late_fees, request_late_fees
 from haven.billing.ledger import AccountTotal, mirror_payment, payment_posting, post, trial_balance
 from haven.billing.locks import LockedLease, lock_lease
 from haven.billing.numbers import invoice_number, receipt_number, take
+from haven.billing.owner_balance import OwnerBalance, owner_balance
+from haven.billing.owner_shares import owner_postings
 from haven.billing.proration import due_date, prorated, stay
 from haven.billing.runs import RunContext, RunResult, request_run, run_period
+from haven.billing.statements import TenantStatement, tenant_statement
 
 __all__ = [
     "LINE_KINDS",
     "MAX_LINES",
     "UNPAID",
     "AccountTotal",
+    "AgencyDay",
+    "Deposit",
+    "LateFees",
     "LockedLease",
+    "OwnerBalance",
     "RunContext",
     "RunResult",
     "Share",
+    "TenantStatement",
+    "agency_day",
     "allocate_payment",
+    "apply_to_arrears",
     "balance_of_lease",
     "balance_of_tenant",
+    "charge_late_fees",
     "create",
+    "credit",
+    "deposit",
+    "deposit_held_of_lease",
     "due_date",
     "invoice_number",
     "issue",
@@ -43,17 +64,26 @@ __all__ = [
     "lock_lease",
     "mark_overdue",
     "mirror_payment",
+    "owner_balance",
+    "owner_postings",
+    "pay_out",
     "payment_posting",
     "post",
     "prorated",
     "receipt_number",
+    "refund",
     "release_payment",
     "remove",
+    "request_late_fees",
     "request_run",
+    "retain",
+    "reverse_disbursement",
     "run_period",
+    "spend",
     "stay",
     "take",
     "tenant_balance",
+    "tenant_statement",
     "trial_balance",
     "update",
     "void",

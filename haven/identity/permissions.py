@@ -25,7 +25,10 @@ PERMISSIONS: Final[dict[str, str]] = {
     "leases:read": "List and read leases",
     "leases:write": "Make, change, activate and terminate leases",
     "invoices:read": "List and read invoices",
-    "invoices:write": "Make, issue and void invoices; run the month's rent",
+    "invoices:write": "Make, issue, credit and void invoices; run the month's rent",
+    "disbursements:read": "List and read money that was paid out",
+    "disbursements:write": "Settle deposits; record and reverse payouts to owners and expenses",
+    "ledger:read": "Read the ledger, tenants' statements and owners' balances",
     "payments:read": "List and read payments and receipts",
     "payments:write": "Ask for rent by M-Pesa, record cash and bank payments",
     "payments:reverse": "Reverse a payment",
@@ -38,7 +41,18 @@ PERMISSIONS: Final[dict[str, str]] = {
 
 _SHARED = frozenset({"agency:read", "jobs:read"})
 _READING = _SHARED | {
-    f"{part}:read" for part in ("owners", "properties", "units", "tenants", "leases", "invoices", "payments")
+    f"{part}:read"
+    for part in (
+        "owners",
+        "properties",
+        "units",
+        "tenants",
+        "leases",
+        "invoices",
+        "payments",
+        "disbursements",
+        "ledger",
+    )
 }
 _PLATFORM_ONLY = frozenset({"agencies:read", "agencies:write"})
 
@@ -50,11 +64,27 @@ ROLES: Final[dict[str, frozenset[str]]] = {
     "MANAGER": _READING
     | {
         f"{part}:write"
-        for part in ("owners", "properties", "units", "tenants", "leases", "invoices", "payments")
+        for part in (
+            "owners",
+            "properties",
+            "units",
+            "tenants",
+            "leases",
+            "invoices",
+            "payments",
+            "disbursements",
+        )
     }
     | {"users:read", "api_keys:read", "api_keys:write", "jobs:write"},
     "ACCOUNTANT": _READING
-    | {"owners:write", "invoices:write", "payments:write", "payments:reverse", "audit:read"}
+    | {
+        "owners:write",
+        "invoices:write",
+        "payments:write",
+        "payments:reverse",
+        "disbursements:write",
+        "audit:read",
+    }
     | {"api_keys:read", "api_keys:write", "jobs:write"},
     "VIEWER": _READING,
 }

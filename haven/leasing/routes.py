@@ -63,6 +63,7 @@ _LEASE_COLUMNS = (
     "unit_id tenant_id start_date end_date rent_amount deposit_amount billing_day grace_days status activated_at"
     " terminated_at termination_reason"
 ).split()
+_deposit_held = billing.deposit_held_of_lease(Lease.agency_id, Lease.id)
 _late_fee = func.jsonb_build_object("kind", Lease.late_fee_kind, "amount", cast(Lease.late_fee_amount, Text))
 
 LEASES = Resource(
@@ -74,7 +75,7 @@ LEASES = Resource(
         "lease",
         Lease.id,
         {name: getattr(Lease, name) for name in (*_LEASE_COLUMNS, *_COMMON)}
-        | {"late_fee": _late_fee, "currency": own_currency()},
+        | {"late_fee": _late_fee, "deposit_held": _deposit_held, "currency": own_currency()},
         filters={
             "unit_id": Filter(Lease.unit_id, fields.UUID()),
             "tenant_id": Filter(Lease.tenant_id, fields.UUID()),
@@ -86,6 +87,7 @@ LEASES = Resource(
         sorts={"start_date": Lease.start_date, "end_date": Lease.end_date},
     ),
     schemas.LeaseBody,
+    derived=("deposit_held",),
     create=service.create_lease,
     update=service.update_lease,
     delete=service.delete_lease,

@@ -67,6 +67,9 @@ class LeaseRow(Row):
     end_date = fields.Date(required=True, allow_none=True)
     rent_amount = Money(required=True)
     deposit_amount = Money(required=True)
+    deposit_held = Money(
+        required=True, metadata={"description": "What has been paid of it, less what was used or refunded."}
+    )
     currency = fields.String(required=True)
     billing_day = fields.Integer(required=True)
     grace_days = fields.Integer(required=True)

@@ -131,8 +131,9 @@ def reverse(
     payment.reversed_at = now
     payment.reversal_reason = reason.strip()
     session.flush()
-    billing.release_payment(session, lease, payment_id)
+    shares = billing.release_payment(session, lease, payment_id)
     billing.mirror_payment(session, payment_id, now, f"Payment reversed: {reason.strip()}")
+    billing.post(session, billing.owner_postings(session, {share.invoice_id for share in shares}, now))
     session.expire(payment)
 
 

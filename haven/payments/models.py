@@ -40,7 +40,7 @@ class Payment(Versioned, Base):
 
     __rules__ = (
         search_index("payment"),
-        one_of("method", "MPESA", "CASH", "BANK", "CARD", "CHEQUE"),
+        one_of("method", "MPESA", "CASH", "BANK", "CARD", "CHEQUE", "DEPOSIT"),
         one_of(
             "status", "PENDING", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED", "REVERSED", "NEEDS_REVIEW"
         ),
@@ -70,6 +70,7 @@ class Payment(Versioned, Base):
         Index(None, "agency_id", "amount", "id"),
         Index(None, "agency_id", "reference"),
         Index(None, "agency_id", "phone"),
+        Index("payment_deposit_idx", "agency_id", "lease_id", postgresql_where=text("method = 'DEPOSIT'")),
         Index("payment_credit_idx", "agency_id", "lease_id", postgresql_where=text("unallocated > 0")),
     )
 

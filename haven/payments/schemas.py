@@ -7,6 +7,8 @@ from marshmallow import Schema, fields
 from haven.api.fields import Body, Line, Money, Phone, Row, choice
 
 METHOD = ("MPESA", "CASH", "BANK", "CARD", "CHEQUE")
+SHOWN_METHOD = (*METHOD, "DEPOSIT")
+"""A payment by DEPOSIT is made where a deposit pays arrears; nobody records one by hand."""
 PAYMENT_STATUS = ("PENDING", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED", "REVERSED", "NEEDS_REVIEW")
 
 
@@ -46,7 +48,7 @@ class PaymentRow(Row):
     invoice_id = fields.UUID(required=True, allow_none=True)
     amount = Money(required=True)
     currency = fields.String(required=True)
-    method = choice(*METHOD, required=True)
+    method = choice(*SHOWN_METHOD, required=True)
     status = choice(*PAYMENT_STATUS, required=True)
     paid_at = fields.AwareDateTime(required=True, allow_none=True)
     reference = fields.String(required=True, allow_none=True)
@@ -83,7 +85,7 @@ class StatusRow(Schema):
     id = fields.UUID(required=True)
     status = choice(*PAYMENT_STATUS, required=True)
     is_final = fields.Boolean(required=True)
-    method = choice(*METHOD, required=True)
+    method = choice(*SHOWN_METHOD, required=True)
     amount = Money(required=True)
     currency = fields.String(required=True)
     reference = fields.String(required=True, allow_none=True)
@@ -123,7 +125,7 @@ class Receipt(Schema):
     lease_id = fields.UUID(required=True)
     amount = Money(required=True)
     currency = fields.String(required=True)
-    method = choice(*METHOD, required=True)
+    method = choice(*SHOWN_METHOD, required=True)
     reference = fields.String(required=True, allow_none=True)
     phone = fields.String(required=True, allow_none=True, metadata={"description": "Masked."})
     paid_at = fields.AwareDateTime(required=True)

@@ -110,7 +110,8 @@ def settle(session: Session, lease: billing.LockedLease, payment: Payment) -> No
     posting = billing.payment_posting(
         payment.id, lease.id, name, payment.paid_at, payment.method, payment.amount, allocated
     )
-    billing.post(session, [posting])
+    owners = billing.owner_postings(session, {share.invoice_id for share in shares}, payment.paid_at)
+    billing.post(session, [posting, *owners])
     emit(session, "payment.completed", event(payment))
     # Allocation has changed the row behind the session's back.
     session.expire(payment)

@@ -147,7 +147,7 @@ def an_invoice(by: Caller, lease_id: str, amount: str = "25000.00", **body: Any)
     """An issued invoice for November's rent."""
     lines = [{"kind": "RENT", "description": "Rent November 2026", "amount": amount}]
     period = {"period_start": "2026-11-01", "period_end": "2026-11-30", "due_at": "2026-12-01"}
-    draft = by.made("/invoices", lease_id=lease_id, lines=lines, **{**period, **body})
+    draft = by.made("/invoices", lease_id=lease_id, **{"lines": lines, **period, **body})
     answer = by.post(f"/invoices/{draft['id']}/issue")
     assert answer.status_code == 200, answer.get_json()
     issued: dict[str, Any] = answer.get_json()

@@ -22,7 +22,7 @@ from haven.db.base import PLATFORM, new_id
 from haven.db.session import tenant_session
 from haven.operations.models import Job
 from haven.payments.models import MpesaInbox, Payment
-from tests.api.conftest import PASSWORD, Caller, an_invoice, let_a_flat, make_agency, make_user
+from tests.api.conftest import PASSWORD, Caller, Let, an_invoice, let_a_flat, make_agency, make_user
 
 PROBLEM = "application/problem+json"
 MEMBERS = {"type", "title", "status", "detail", "instance", "request_id"}
@@ -108,7 +108,7 @@ class Operation:
         for before, name in self.parameters():
             if before not in values:
                 raise LookupError(f"{self}: a_row_of_everything makes no row for {before}/{{{name}}}")
-            path = path.replace(f"{{{name}}}", values[before], 1)
+            path = path.replace(f"{{{name}}}", values.get(self.path, values[before]), 1)
         return path
 
 
@@ -233,7 +233,7 @@ class Rows:
 
     caller: Caller
     path: dict[str, str]
-    """What stands before a parameter of a path → the value for it."""
+    """What stands before a parameter of a path → the value for it; a whole path → the value for it alone."""
     drafts: dict[str, str]
     """As ``path``, with rows that may still change."""
     fields: dict[str, str]
@@ -281,6 +281,13 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
     key = by.made("/api-keys", name="spare")
     job = by.made("/invoices/run", period="2026-11")
     failed, waiting, inbox = _of_no_route(engine, by, flat.lease)
+    credited = an_invoice(by, flat.lease["id"], rent)
+    note = by.made(f"/invoices/{credited['id']}/credit", amount="100.00", reason="No water for a day")
+    expense = by.made(
+        f"/owners/{flat.property['owner_id']}/expenses", amount="10.00", method="CASH", description="A lock"
+    )
+    over = _over_with_a_deposit(by, flat)
+    entry = by.get("/ledger/entries").get_json()["data"][0]
     signed = by.client.post(f"{API}/auth/login", json={"email": by.email, "password": PASSWORD})
     listed = by.client.get(
         f"{API}/auth/sessions", headers={"Authorization": f"Bearer {signed.get_json()['access_token']}"}
@@ -301,7 +308,10 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
         "/jobs": job["queue"],
         "/jobs/{queue}": job["id"],
         "/webhooks": webhook["id"],
+        "/credit-notes": note["id"],
+        "/disbursements": expense["id"],
     }
+    path |= {f"/leases/{{row_id}}/deposit/{act}": over for act in ("apply", "retain", "refund")}
     drafts = path | {
         "/leases": draft_lease["id"],
         "/invoices": draft_invoice["id"],
@@ -319,8 +329,36 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
         "invoice_id": unpaid["id"],
         "payment_id": payment["id"],
         "entity_id": flat.property["id"],
+        "account_id": entry["account_id"],
+        "transaction_id": entry["transaction_id"],
+        "disbursement_id": expense["id"],
     }
     return Rows(by, path, drafts, fields)
+
+
+def _over_with_a_deposit(by: Caller, flat: Let) -> str:
+    """A lease that is over, with 300.00 of its deposit held and 200.00 owed."""
+    unit = by.made("/units", property_id=flat.property["id"], label="A3", rent_amount="300.00")
+    lease = by.made(
+        "/leases",
+        unit_id=unit["id"],
+        tenant_id=flat.tenant["id"],
+        start_date="2026-11-01",
+        deposit_amount="500.00",
+    )["id"]
+    assert by.post(f"/leases/{lease}/activate").status_code == 200
+    an_invoice(
+        by,
+        lease,
+        lines=[
+            {"kind": "RENT", "description": "Rent", "amount": "300.00"},
+            {"kind": "DEPOSIT", "description": "Deposit", "amount": "500.00"},
+        ],
+    )
+    by.made("/payments", lease_id=lease, amount="600.00", method="CASH")
+    ended = by.post(f"/leases/{lease}/terminate", {"date": "2026-11-20", "reason": "Moved to Nakuru"})
+    assert ended.status_code == 200, ended.get_json()
+    return str(lease)
 
 
 def _of_no_route(engine: Engine, by: Caller, lease: dict[str, Any]) -> tuple[str, str, str]:

@@ -21,7 +21,7 @@ from tests.api.operations import (
 )
 
 _WALKED = [one for one in operations() if one.is_json and not one.is_public and one.path != "/auth/logout"]
-_OF_WHAT_IS_SETTLED = ("/void", "/reverse", "/terminate")
+_OF_WHAT_IS_SETTLED = ("/void", "/reverse", "/terminate", "/credit")
 _EXTRA = {
     "/auth/password": {"current_password": "mvua inanyesha leo", "new_password": "jua linawaka leo"},
     "/payments/mpesa/stk-push": {"phone": "0712345678", "amount": "10"},

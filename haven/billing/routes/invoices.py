@@ -12,7 +12,6 @@ from sqlalchemy import Text, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from haven.api.bodies import body
-from haven.api.encoding import json_response
 from haven.api.fields import Money
 from haven.api.guard import current_session, requires
 from haven.api.idempotency import idempotent
@@ -41,8 +40,8 @@ _lines = (
 # null while it is a draft: || with null is null.
 _number = literal("INV-").concat(func.lpad(cast(Invoice.number, Text), 6, "0"))
 _COLUMNS = (
-    "lease_id tenant_id period_start period_end issued_at due_at currency total paid balance status voided_at void_reason"
-    " id created_at updated_at version"
+    "lease_id tenant_id period_start period_end issued_at due_at currency total credited paid balance status late_fee_of"
+    " voided_at void_reason id created_at updated_at version"
 ).split()
 
 INVOICES = Resource(
@@ -102,14 +101,3 @@ def void(values: dict[str, Any], row_id: uuid.UUID) -> Response:
 @body(schemas.RunBody)
 def run(values: dict[str, Any]) -> Response:
     return job_created(service.request_run(current_session(), values["period"]))
-
-
-@blueprint.route("/ledger/trial-balance", methods=["GET"])
-@requires("invoices:read")
-@blueprint.response(200, schemas.TrialBalance)
-@blueprint.doc(summary="The sums of all accounts")
-def trial_balance() -> Response:
-    totals = service.trial_balance(current_session())
-    rows = [{"code": t.code, "kind": t.kind, "debit": t.debit, "credit": t.credit} for t in totals]
-    debit, credit = (sum((getattr(t, side) for t in totals), start=0) for side in ("debit", "credit"))
-    return json_response({"data": rows, "debit": f"{debit:.2f}", "credit": f"{credit:.2f}"})

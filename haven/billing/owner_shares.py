@@ -1,0 +1,101 @@
+"""What is collected for owners: as an invoice is paid, its rent becomes the owner's, less the management fee.
+
+A shilling paid for an invoice pays its rent first, then its other charges, its deposits last: a deposit is the
+tenant's money, not the owner's. What has been passed on of each invoice is kept in ``owner_share``; after every
+event the difference to what is paid now is posted. So reversals, voids and credit notes need no rule of their own.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Collection
+from decimal import Decimal
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from haven.billing.ledger import (
+    MANAGEMENT_FEE_INCOME,
+    NOUGHT,
+    OTHER_TO_OWNERS,
+    OWNER_PAYABLE,
+    RENT_TO_OWNERS,
+    Entry,
+    Posting,
+)
+from haven.billing.numbers import invoice_number
+from haven.db.session import tenant_of
+
+# ``old`` is null for a row that is new (PostgreSQL 18). An invoice of a property without an owner gives no row.
+_SHARE: Final = text(
+    """
+    WITH paid AS (
+      SELECT i.id, i.number, i.paid, coalesce(s.owner_id, o.id) AS owner_id,
+             coalesce(s.fee_percent, o.management_fee_percent) AS fee_percent,
+             greatest(line.rent - note.rent, 0) AS rent,
+             greatest(i.total - i.credited - (line.deposit - note.deposit), 0) AS income
+        FROM invoice i
+        JOIN lease l ON l.agency_id = i.agency_id AND l.id = i.lease_id
+        JOIN unit u ON u.agency_id = l.agency_id AND u.id = l.unit_id
+        JOIN property p ON p.agency_id = u.agency_id AND p.id = u.property_id
+        LEFT JOIN owner o ON o.agency_id = p.agency_id AND o.id = p.owner_id
+        LEFT JOIN owner_share s ON s.agency_id = i.agency_id AND s.invoice_id = i.id
+        CROSS JOIN LATERAL (
+          SELECT coalesce(sum(amount) FILTER (WHERE kind = 'RENT'), 0) AS rent,
+                 coalesce(sum(amount) FILTER (WHERE kind = 'DEPOSIT'), 0) AS deposit
+            FROM invoice_line WHERE agency_id = i.agency_id AND invoice_id = i.id) line
+        CROSS JOIN LATERAL (
+          SELECT coalesce(sum(amount) FILTER (WHERE kind = 'RENT'), 0) AS rent,
+                 coalesce(sum(amount) FILTER (WHERE kind = 'DEPOSIT'), 0) AS deposit
+            FROM credit_note_line WHERE agency_id = i.agency_id AND invoice_id = i.id) note
+       WHERE i.agency_id = :agency_id AND i.id = ANY (CAST(:invoice_ids AS uuid[]))
+         AND coalesce(s.owner_id, o.id) IS NOT NULL
+    ), now_due AS (
+      SELECT id, owner_id, fee_percent, least(paid, income, rent) AS rent,
+             least(paid, income) - least(paid, income, rent) AS other
+        FROM paid
+    ), shared AS (
+      INSERT INTO owner_share AS s (agency_id, id, invoice_id, owner_id, fee_percent, rent, other, fee)
+      SELECT :agency_id, uuidv7(), id, owner_id, fee_percent, rent, other, round(rent * fee_percent / 100, 2)
+        FROM now_due ORDER BY id
+      ON CONFLICT (agency_id, invoice_id)
+         DO UPDATE SET rent = excluded.rent, other = excluded.other, fee = excluded.fee
+      RETURNING invoice_id, owner_id, new.rent - coalesce(old.rent, 0) AS rent,
+                new.other - coalesce(old.other, 0) AS other, new.fee - coalesce(old.fee, 0) AS fee
+    )
+    SELECT s.invoice_id, paid.number, s.owner_id, s.rent, s.other, s.fee
+      FROM shared s JOIN paid ON paid.id = s.invoice_id ORDER BY s.invoice_id
+    """
+)
+
+
+def owner_postings(session: Session, invoice_ids: Collection[uuid.UUID], at: dt.datetime) -> list[Posting]:
+    """What has become the owners', or is theirs no more, since these invoices were last looked at.
+
+    One statement, whatever their number; none for none. The leases must be locked; the postings are the
+    caller's to write. They name the invoice and not the payment, so a reversal does not mirror them.
+    """
+    if not invoice_ids:
+        return []
+    values = {"agency_id": tenant_of(session).agency_id, "invoice_ids": [str(one) for one in invoice_ids]}
+    postings = []
+    for invoice_id, number, owner_id, rent, other, fee in session.execute(_SHARE, values):
+        name = invoice_number(number)
+        collected = (
+            _debit(RENT_TO_OWNERS, rent),
+            _debit(OTHER_TO_OWNERS, other),
+            _debit(OWNER_PAYABLE, -(rent + other), owner_id),
+        )
+        charged = (_debit(OWNER_PAYABLE, fee, owner_id), _debit(MANAGEMENT_FEE_INCOME, -fee))
+        postings.append(Posting("COLLECTED", at, f"{name} collected", collected, invoice_id=invoice_id))
+        postings.append(
+            Posting("MANAGEMENT_FEE", at, f"Management fee on {name}", charged, invoice_id=invoice_id)
+        )
+    return postings
+
+
+def _debit(code: str, amount: Decimal, owner_id: uuid.UUID | None = None) -> Entry:
+    """A debit, or, below nought, a credit."""
+    return Entry(code, max(amount, NOUGHT), max(-amount, NOUGHT), owner_id=owner_id)
