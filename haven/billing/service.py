@@ -17,7 +17,15 @@ from haven.billing.invoices import (
     update,
     void,
 )
-from haven.billing.ledger import AccountTotal, mirror_payment, payment_posting, post, trial_balance
+from haven.billing.ledger import (
+    AccountTotal,
+    matched_posting,
+    mirror_payment,
+    payment_posting,
+    post,
+    suspense_posting,
+    trial_balance,
+)
 from haven.billing.locks import LockedLease, lock_lease
 from haven.billing.numbers import invoice_number, receipt_number, take
 from haven.billing.proration import due_date, prorated, stay
@@ -42,6 +50,7 @@ __all__ = [
     "lease_balance",
     "lock_lease",
     "mark_overdue",
+    "matched_posting",
     "mirror_payment",
     "payment_posting",
     "post",
@@ -52,6 +61,7 @@ __all__ = [
     "request_run",
     "run_period",
     "stay",
+    "suspense_posting",
     "take",
     "tenant_balance",
     "trial_balance",
