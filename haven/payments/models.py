@@ -224,7 +224,10 @@ class UnmatchedReceipt(Owned, Base):
 
 
 class C2bAddress(Owned, Base):
-    """A secret address for what is paid to a paybill. It works for good: M-Pesa keeps the one it was told first."""
+    """A secret address for what is paid to a paybill. It works for good: M-Pesa keeps the one it was told first.
+
+    ``shortcode`` is the paybill that it was registered for; None where M-Pesa refused it.
+    """
 
     __tablename__ = "mpesa_c2b_address"
 
@@ -244,7 +247,6 @@ class C2bAddress(Owned, Base):
         ExcludeConstraint(
             (column("shortcode"), "="),
             (column("agency_id"), "<>"),
-            where=column("state") != "REFUSED",
             using="gist",
             name="mpesa_c2b_address_one_agency",
         ),

@@ -12,6 +12,7 @@ READ_BUDGET = 2
 LISTS = (
     "/owners", "/properties", "/units", "/tenants", "/leases", "/invoices", "/payments", "/users", "/agencies",
     "/api-keys", "/audit", "/jobs/history", "/webhooks", "/auth/sessions",
+    "/payments/unmatched", "/payments/mpesa/reconciliations",
 )  # fmt: skip
 
 

@@ -111,7 +111,6 @@ def _create_addresses() -> None:
         postgresql.ExcludeConstraint(
             (sa.column("shortcode"), "="),
             (sa.column("agency_id"), "<>"),
-            where=sa.text("state <> 'REFUSED'"),
             using="gist",
             name="mpesa_c2b_address_one_agency",
         ),
