@@ -6,6 +6,7 @@ start with one sentence for each fault that names the variable, the rule and wha
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -180,6 +181,9 @@ class Settings:
     mpesa_passkey: str = _setting("", "STK passkey of the shortcode")
     mpesa_timeout: float = _setting(10.0, "Time for one call to Daraja", unit="s", low=0.1, high=60)
     mpesa_callback_sources: str = _setting("log", "Callback source addresses: off, log or enforce")
+    mpesa_callback_addresses: tuple[str, ...] = _setting(
+        (), "Addresses or networks that callbacks may come from besides M-Pesa's known ones, comma separated"
+    )
 
     def flask_config(self) -> dict[str, Any]:
         """The settings under their environment names, for ``app.config`` and for extensions to read."""
@@ -277,11 +281,24 @@ def _contradictions(s: Settings) -> list[str]:
             f"MPESA_CALLBACK_SOURCES must be off, log or enforce; found {s.mpesa_callback_sources!r}."
         )
     faults.extend(
+        f"MPESA_CALLBACK_ADDRESSES must hold addresses or networks such as 10.0.0.0/8; found {one!r}."
+        for one in s.mpesa_callback_addresses
+        if not _is_network(one)
+    )
+    faults.extend(
         f"{name.upper()} must start with http:// or https://."
         for name in ("public_url", "mpesa_base_url")
         if urlsplit(getattr(s, name)).scheme not in {"http", "https"}
     )
     return faults
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _completed(s: Settings) -> Settings:

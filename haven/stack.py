@@ -273,6 +273,7 @@ class Stack:
         if places.has_simulator:
             names = ("mpesa_consumer_key", "mpesa_consumer_secret", "mpesa_shortcode", "mpesa_passkey")
             ours |= {name.upper(): self._secrets[name] for name in names}
+            ours["MPESA_CALLBACK_ADDRESSES"] = "127.0.0.0/8"
         fixed = {
             "PORT": str(urlsplit(places.url).port),
             "DATABASE_URL": places.database_url,

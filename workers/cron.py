@@ -51,6 +51,7 @@ TASKS: Final = (
     Task("mpesa_queries", 5, payments.submit_due_queries),
     Task("mpesa_silent_pushes", 30, payments.settle_silent_pushes),
     Task("mpesa_orphans", 15, payments.submit_orphaned_callbacks),
+    Task("mpesa_pulls", 60, payments.submit_due_pulls),
     Task("overdue_invoices", 300, payments.mark_overdue_invoices),
     Task("past_leases", 300, leasing.end_past_leases),
     Task("late_fees", 300, billing.request_late_fees),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from haven.billing import service as billing
 from haven.payments import service as payments
@@ -34,3 +34,8 @@ def mpesa_apply(context: JobContext, inbox_id: str) -> dict[str, Any]:
     with context.session() as session:
         outcome = payments.apply_callback(session, uuid.UUID(inbox_id))
     return {"outcome": outcome}
+
+
+def mpesa_pull(context: JobContext, kind: Literal["RECENT", "NIGHTLY"]) -> dict[str, Any]:
+    """Compare the books with M-Pesa's own list of what was paid."""
+    return payments.pull(context, kind)

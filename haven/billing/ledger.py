@@ -34,6 +34,7 @@ OWNER_PAYABLE: Final = "OWNER_PAYABLE"
 RENT_TO_OWNERS: Final = "RENT_TO_OWNERS"
 OTHER_TO_OWNERS: Final = "OTHER_TO_OWNERS"
 MANAGEMENT_FEE_INCOME: Final = "MANAGEMENT_FEE_INCOME"
+SUSPENSE: Final = "SUSPENSE"
 
 ACCOUNT_KINDS: Final = MappingProxyType(
     {
@@ -43,7 +44,7 @@ ACCOUNT_KINDS: Final = MappingProxyType(
         TENANT_RECEIVABLE: "ASSET",
         TENANT_CREDIT: "LIABILITY",
         DEPOSITS_HELD: "LIABILITY",
-        "SUSPENSE": "LIABILITY",
+        SUSPENSE: "LIABILITY",
         OWNER_PAYABLE: "LIABILITY",
         "RENT_INCOME": "INCOME",
         "UTILITY_INCOME": "INCOME",
@@ -173,6 +174,21 @@ def credit_posting(
         Entry(TENANT_RECEIVABLE, debit=to_credit, credit=to_invoice, lease_id=lease_id),
     )
     return Posting(kind, at, description, entries, invoice_id=invoice_id, payment_id=payment_id)
+
+
+def suspense_posting(receipt: str, at: dt.datetime, amount: Decimal) -> Posting:
+    """What money that names no lease posts: Dr M-Pesa clearing, Cr suspense."""
+    entries = (Entry(MPESA_CLEARING, debit=amount), Entry(SUSPENSE, credit=amount))
+    return Posting("UNMATCHED", at, f"Unmatched receipt {receipt}", entries)
+
+
+def matched_posting(receipt: str, at: dt.datetime, amount: Decimal) -> Posting:
+    """What takes such money out of suspense; its payment then posts as any other does.
+
+    It names no payment, so reversing the payment sends the money back to the payer, not into suspense.
+    """
+    entries = (Entry(SUSPENSE, debit=amount), Entry(MPESA_CLEARING, credit=amount))
+    return Posting("MATCHED", at, f"Receipt {receipt} matched", entries)
 
 
 # Ids are made by the server while the lease is locked, so along one lease they rise in the order of events.

@@ -24,7 +24,15 @@ from haven.billing.invoices import (
     void,
 )
 from haven.billing.late_fees import LateFees, charge_late_fees, request_late_fees
-from haven.billing.ledger import AccountTotal, mirror_payment, payment_posting, post, trial_balance
+from haven.billing.ledger import (
+    AccountTotal,
+    matched_posting,
+    mirror_payment,
+    payment_posting,
+    post,
+    suspense_posting,
+    trial_balance,
+)
 from haven.billing.locks import LockedLease, lock_lease
 from haven.billing.numbers import invoice_number, receipt_number, take
 from haven.billing.owner_balance import OwnerBalance, owner_balance
@@ -63,6 +71,7 @@ __all__ = [
     "lease_balance",
     "lock_lease",
     "mark_overdue",
+    "matched_posting",
     "mirror_payment",
     "owner_balance",
     "owner_postings",
@@ -81,6 +90,7 @@ __all__ = [
     "run_period",
     "spend",
     "stay",
+    "suspense_posting",
     "take",
     "tenant_balance",
     "tenant_statement",

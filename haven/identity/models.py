@@ -36,6 +36,7 @@ class Agency(Timestamps, Base):
     status: Mapped[str] = mapped_column(Text, server_default="ACTIVE")
     mpesa_shortcode: Mapped[str | None]
     mpesa_credentials: Mapped[bytes | None] = mapped_column(BYTEA)
+    c2b_reject_unknown_accounts: Mapped[bool] = mapped_column(server_default="false")
     version: Mapped[int] = mapped_column(server_default="1", default=1)
     search: Mapped[str] = searchable("name", "slug")
 

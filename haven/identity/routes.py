@@ -167,7 +167,16 @@ USERS = Resource(
 )
 register(users, USERS)
 
-_AGENCY_COLUMNS = ("name", "slug", "timezone", "currency", "status", "mpesa_shortcode", *_COMMON)
+_AGENCY_COLUMNS = (
+    "name",
+    "slug",
+    "timezone",
+    "currency",
+    "status",
+    "mpesa_shortcode",
+    "c2b_reject_unknown_accounts",
+    *_COMMON,
+)
 AGENCIES = Resource(
     "agency",
     "/agencies",

@@ -66,6 +66,7 @@ class AgencyRow(Row):
     currency = fields.String(required=True)
     status = choice(*AGENCY_STATUS, required=True)
     mpesa_shortcode = fields.String(required=True, allow_none=True)
+    c2b_reject_unknown_accounts = fields.Boolean(required=True)
 
 
 class AgencyBody(Body):
@@ -85,6 +86,11 @@ class AgencyBody(Body):
     status = choice(*AGENCY_STATUS)
     mpesa_shortcode = fields.String(
         allow_none=True, validate=validate.Regexp(r"^\d{5,7}\Z", error="Must have 5 to 7 digits.")
+    )
+    c2b_reject_unknown_accounts = fields.Boolean(
+        metadata={
+            "description": "Turn away payments to the paybill that name no lease, where M-Pesa asks first."
+        }
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint, column, func
-from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy import CheckConstraint, Computed, Index, UniqueConstraint, column, func
+from sqlalchemy.dialects.postgresql import BYTEA, ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from haven.db.base import Base, Instant, Money, Versioned, one_of, owned_key, search_index, searchable
@@ -23,6 +23,11 @@ class Tenant(Versioned, Base):
     national_id: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default="PROSPECT")
     notes: Mapped[str | None]
+    # How M-Pesa may name the payer: the SHA-256 of the twelve digits, or a mask that ends in the last three.
+    phone_hash: Mapped[bytes | None] = mapped_column(
+        BYTEA, Computed("sha256(decode(regexp_replace(phone, '[^0-9]', '', 'g'), 'escape'))", persisted=True)
+    )
+    phone_ending: Mapped[str | None] = mapped_column(Computed("right(phone, 3)", persisted=True))
     search: Mapped[str] = searchable("full_name", "email", "phone", "national_id")
 
     __rules__ = (
@@ -33,6 +38,8 @@ class Tenant(Versioned, Base):
         Index(None, "agency_id", "email"),
         Index(None, "agency_id", "phone"),
         Index(None, "agency_id", "national_id"),
+        Index(None, "agency_id", "phone_hash"),
+        Index(None, "agency_id", "phone_ending"),
     )
 
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Final, Literal
 
 import orjson
 import structlog
@@ -21,10 +21,20 @@ from sqlalchemy.orm import Session
 from haven.billing import service as billing
 from haven.db.session import Tenant, set_tenant, tenant_of
 from haven.errors import NotFound
+from haven.operations.alerts import PAYMENTS_NEED_REVIEW, raise_alert
 from haven.payments.models import MpesaAttempt, MpesaInbox, Payment
-from haven.payments.mpesa.messages import MAX_BODY_BYTES, StkCallback, UnreadableCallback, parse_stk_callback
+from haven.payments.mpesa.messages import (
+    MAX_BODY_BYTES,
+    StkCallback,
+    UnreadableCallback,
+    parse_c2b,
+    parse_stk_callback,
+)
 from haven.payments.mpesa.receipts import is_odd_receipt
 from haven.payments.mpesa.results import Outcome, result_code
+from haven.payments.paybill.both_ways import record_besides, was_found_by_paybill
+from haven.payments.paybill.seen import seen_in_notice
+from haven.payments.paybill.witness import witness
 from haven.payments.statuses import (
     PAID,
     MayBeRecorded,
@@ -35,6 +45,7 @@ from haven.payments.statuses import (
     send_to_review,
 )
 from haven.payments.stk import token_hash
+from haven.payments.suspense import claim, lock_receipt
 
 log = structlog.get_logger(__name__)
 
@@ -43,16 +54,17 @@ _SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorizat
 _MAX_HEADERS: Final = 40
 _MAX_HEADER: Final = 300
 _ACTOR: Final = "mpesa"
+Kind = Literal["STK", "C2B_VALIDATION", "C2B_CONFIRMATION"]
 
 # The token is the only key: whose attempt it is and whether there is one is one index lookup.
-_STORE: Final = text(
-    """
-    INSERT INTO mpesa_inbox (agency_id, id, attempt_id, kind, body, headers, address)
-    SELECT agency_id, uuidv7(), id, :kind, :body, CAST(:headers AS jsonb), :address
-      FROM mpesa_attempt WHERE agency_id = :agency_id AND token_hash = :token_hash
+_STORE: Final = """
+    INSERT INTO mpesa_inbox (agency_id, id, attempt_id, kind, body, headers, address, state, outcome)
+    SELECT agency_id, uuidv7(), {attempt}, :kind, :body, CAST(:headers AS jsonb), :address, :state, :outcome
+      FROM {owner} WHERE agency_id = :agency_id AND token_hash = :token_hash
     RETURNING id
-    """
-)
+"""
+_STORE_OF_PUSH: Final = text(_STORE.format(attempt="id", owner="mpesa_attempt"))
+_STORE_OF_PAYBILL: Final = text(_STORE.format(attempt="NULL", owner="mpesa_c2b_address"))
 
 
 def store(
@@ -62,12 +74,16 @@ def store(
     body: bytes,
     headers: Mapping[str, str],
     address: str | None,
-    kind: str = "STK",
+    kind: Kind = "STK",
+    refused: str | None = None,
 ) -> uuid.UUID | None:
     """Keep a callback as it came; its id in the inbox; None, and nothing kept, where the token is not ours.
 
     Makes the session the agency's, which the token names. One statement; the caller commits before it answers
     M-Pesa, and then applies it. What is not applied, a sweep finds.
+
+    Args:
+        refused: why it is to be kept without being applied (``haven.payments.sources``); a person can replay it.
     """
     if not _TOKEN.fullmatch(token):
         return None
@@ -81,8 +97,11 @@ def store(
         "body": body[: MAX_BODY_BYTES + 1],
         "headers": orjson.dumps(_kept(headers)).decode(),
         "address": address,
+        "state": "RECEIVED" if refused is None else "REJECTED",
+        "outcome": refused,
     }
-    inbox_id: uuid.UUID | None = session.execute(_STORE, values).scalar_one_or_none()
+    statement = _STORE_OF_PUSH if kind == "STK" else _STORE_OF_PAYBILL
+    inbox_id: uuid.UUID | None = session.execute(statement, values).scalar_one_or_none()
     return inbox_id
 
 
@@ -150,7 +169,11 @@ def _lock_inbox(session: Session, inbox_id: uuid.UUID) -> tuple[MpesaInbox, uuid
 
 
 def _judge(session: Session, inbox: MpesaInbox, lease_id: uuid.UUID | None, now: dt.datetime) -> _Verdict:
-    if inbox.kind != "STK" or inbox.attempt_id is None or lease_id is None:
+    if inbox.kind == "C2B_CONFIRMATION":
+        return _judge_confirmation(session, inbox, now)
+    if inbox.kind == "C2B_VALIDATION":
+        return _Verdict("IGNORED", "It asks whether a payment may be made: nothing has moved.")
+    if inbox.attempt_id is None or lease_id is None:
         return _Verdict("REJECTED", "It names no payment request.")
     try:
         callback = parse_stk_callback(inbox.body)
@@ -158,6 +181,8 @@ def _judge(session: Session, inbox: MpesaInbox, lease_id: uuid.UUID | None, now:
         log.warning("callback_unreadable", inbox=str(inbox.id), why=str(error))
         return _Verdict("REJECTED", f"It cannot be read: {error}.")
     says_paid = result_code(callback.result_code).outcome is Outcome.PAID
+    if says_paid and callback.receipt is not None:
+        lock_receipt(session, callback.receipt)
     lease = billing.lock_lease(session, lease_id, now) if says_paid else None
     attempt, payment = lock_attempt(session, inbox.attempt_id)
     if not _belongs(session, attempt, callback):
@@ -168,6 +193,21 @@ def _judge(session: Session, inbox: MpesaInbox, lease_id: uuid.UUID | None, now:
     if lease is not None:
         return _paid(session, lease, attempt, payment, callback, now)
     return _not_paid(session, attempt, payment, callback, now)
+
+
+def _judge_confirmation(session: Session, inbox: MpesaInbox, now: dt.datetime) -> _Verdict:
+    """Money came to the paybill; it may be the other telling of a push's payment."""
+    try:
+        notice = parse_c2b(inbox.body)
+    except UnreadableCallback as error:
+        log.warning("confirmation_unreadable", inbox=str(inbox.id), why=str(error))
+        raise_alert(session, PAYMENTS_NEED_REVIEW, f"inbox:{inbox.id}", code="UNREADABLE", why=str(error))
+        return _Verdict("REJECTED", f"It cannot be read: {error}.")
+    sighting = witness(session, seen_in_notice(notice, inbox.id, now), now)
+    return _Verdict(_STATE_OF_SIGHTING[sighting.result], sighting.outcome)
+
+
+_STATE_OF_SIGHTING: Final = {"SETTLED": "APPLIED", "KNOWN": "IGNORED", "MISMATCHED": "REJECTED"}
 
 
 def _belongs(session: Session, attempt: MpesaAttempt, callback: StkCallback) -> bool:
@@ -190,7 +230,7 @@ def _paid(
     now: dt.datetime,
 ) -> _Verdict:
     if payment.status in PAID:
-        return _paid_again(session, payment, callback)
+        return _paid_again(session, lease, attempt, payment, callback, now)
     if callback.amount != payment.amount:
         why = f"M-Pesa says that {_shown(callback.amount)} was paid, but {payment.amount} was asked for."
         return _review(session, attempt, payment, callback, "AMOUNT_DIFFERS", why, now)
@@ -209,10 +249,21 @@ def _paid(
     return _Verdict("APPLIED", "Paid.")
 
 
-def _paid_again(session: Session, payment: Payment, callback: StkCallback) -> _Verdict:
+def _paid_again(
+    session: Session,
+    lease: billing.LockedLease,
+    attempt: MpesaAttempt,
+    payment: Payment,
+    callback: StkCallback,
+    now: dt.datetime,
+) -> _Verdict:
     """A callback of success for a payment that is completed, or was and is reversed."""
-    if payment.reference == callback.receipt:
+    if payment.reference is not None and callback.receipt in (None, payment.reference):
         return _Verdict("IGNORED", "A duplicate: it is already paid with this receipt.")
+    if callback.receipt is None:
+        return _Verdict("IGNORED", "A duplicate: it is already paid, and this says no receipt either.")
+    if payment.reference is not None and was_found_by_paybill(session, payment):
+        return _paid_by_hand_as_well(session, lease, attempt, payment, callback, now)
     if payment.reference is not None:
         log.error("second_receipt_for_one_request", payment=str(payment.id))
         return _Verdict(
@@ -230,7 +281,28 @@ def _paid_again(session: Session, payment: Payment, callback: StkCallback) -> _V
             "REJECTED", f"The receipt {callback.receipt} is already on another payment: it needs a look."
         )
     payment.reference = callback.receipt
+    claim(session, callback.receipt, payment.id, now)
     return _Verdict("APPLIED", "Already paid by a status query; now its receipt is known.")
+
+
+def _paid_by_hand_as_well(
+    session: Session,
+    lease: billing.LockedLease,
+    attempt: MpesaAttempt,
+    payment: Payment,
+    callback: StkCallback,
+    now: dt.datetime,
+) -> _Verdict:
+    """The payer paid the paybill by hand, which was taken for the push, and then answered the push as well."""
+    if callback.amount != payment.amount:
+        log.error("amount_differs_after_payment", payment=str(payment.id))
+        why = f"It is already paid, but this says {_shown(callback.amount)}: it needs a look."
+        return _Verdict("REJECTED", why)
+    if _is_taken(session, payment, callback.receipt):
+        return _Verdict("IGNORED", "A duplicate: the payment made by hand besides has this receipt.")
+    assert callback.receipt is not None
+    second = record_besides(session, lease, attempt, callback.receipt, _paid_at(callback, now))
+    return _Verdict("APPLIED", f"Paid besides a payment by hand: it is the payment {second.id}.")
 
 
 def _not_paid(

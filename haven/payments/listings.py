@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from haven.api.fields import Money
 from haven.api.listing import Filter, Listing
 from haven.billing.models import Allocation
-from haven.payments.models import Payment
+from haven.payments.models import Payment, ReconciliationRun, UnmatchedReceipt
 
 _share = func.jsonb_build_object("invoice_id", Allocation.invoice_id, "amount", cast(Allocation.amount, Text))
 _allocations = (
@@ -44,4 +44,26 @@ PAYMENTS: Final = Listing(
     },
     sorts={"paid_at": Payment.paid_at, "amount": Payment.amount},
     search=Payment.search,
+)
+
+_UNMATCHED_COLUMNS: Final = (
+    "id receipt amount received_at account_typed payer payer_name source created_at".split()
+)
+
+UNMATCHED: Final = Listing(
+    "unmatched receipt",
+    UnmatchedReceipt.id,
+    {name: getattr(UnmatchedReceipt, name) for name in _UNMATCHED_COLUMNS},
+    filters={"receipt": Filter(UnmatchedReceipt.receipt, fields.String())},
+    always=(UnmatchedReceipt.payment_id.is_(None),),
+)
+
+_RUN_COLUMNS: Final = (
+    "id kind status since until checked settled mismatched unanswered mismatches error created_at finished_at"
+).split()
+
+RECONCILIATIONS: Final = Listing(
+    "reconciliation",
+    ReconciliationRun.id,
+    {name: getattr(ReconciliationRun, name) for name in _RUN_COLUMNS},
 )

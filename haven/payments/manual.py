@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import exists, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
@@ -18,8 +18,9 @@ from haven.db.rows import locked
 from haven.db.session import tenant_of
 from haven.errors import Conflict, Invalid, NotFound, VersionMismatch
 from haven.payments.doubles import lacking_receipt
-from haven.payments.models import Payment, UnmatchedReceipt
+from haven.payments.models import Payment
 from haven.payments.statuses import WAITING, note_evidence, settle
+from haven.payments.suspense import lock_receipt, standing
 
 METHODS: Final = ("MPESA", "CASH", "BANK", "CARD", "CHEQUE")
 _RECEIPT: Final = re.compile(r"[A-Z0-9]{6,20}", re.ASCII)
@@ -182,16 +183,14 @@ def _paid_at(given: dt.datetime | None, now: dt.datetime) -> dt.datetime:
 
 
 def _reference(session: Session, method: str, given: str | None) -> str | None:
-    """The reference; for M-Pesa its receipt, in upper case."""
+    """The reference; for M-Pesa its receipt, in upper case, and locked."""
     if method != "MPESA":
         return given
     receipt = (given or "").strip().upper()
     if not _RECEIPT.fullmatch(receipt):
         raise Invalid.field("reference", "must be the M-Pesa receipt, such as SGL4A1B2C3")
-    waiting = exists().where(
-        UnmatchedReceipt.agency_id == tenant_of(session).agency_id, UnmatchedReceipt.receipt == receipt
-    )
-    if session.execute(select(waiting)).scalar_one():
+    lock_receipt(session, receipt)
+    if standing(session, receipt).waits:
         raise Conflict("This M-Pesa receipt is among the unmatched ones: match it there.")
     return receipt
 

@@ -5,8 +5,18 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKeyConstraint, Index, UniqueConstraint, func, text
-from sqlalchemy.dialects.postgresql import BYTEA
+from sqlalchemy import (
+    CheckConstraint,
+    Computed,
+    ForeignKeyConstraint,
+    Index,
+    Text,
+    UniqueConstraint,
+    column,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from haven.db.base import Base, Instant, Money, Owned, Versioned, one_of, owned_key, search_index, searchable
@@ -110,6 +120,8 @@ class MpesaAttempt(Owned, Base):
             postgresql_where=text("state IN ('SENDING', 'ACCEPTED', 'UNKNOWN')"),
         ),
         Index("mpesa_attempt_same_amount_idx", "agency_id", "phone", "amount", "created_at"),
+        # Whose payment a C2B confirmation may be: its payer is often hashed or masked.
+        Index("mpesa_attempt_twin_idx", "agency_id", "amount", "created_at"),
         Index(
             "mpesa_attempt_due_idx",
             "agency_id",
@@ -168,7 +180,11 @@ class MpesaEvidence(Owned, Base):
 
 
 class UnmatchedReceipt(Owned, Base):
-    """Money that came by paybill and names no lease: it waits for a person to place it."""
+    """Money that came by paybill and names no lease: it waits in suspense for a person to place it.
+
+    Of the payer there is the number (``payer_phone``, E.164), its SHA-256 (``payer_hash``), or only ``payer``:
+    masked, as ``+2547*****126``. ``payment_id`` is the payment that it became.
+    """
 
     __tablename__ = "unmatched_receipt"
 
@@ -176,13 +192,27 @@ class UnmatchedReceipt(Owned, Base):
     amount: Mapped[Money]
     received_at: Mapped[Instant]
     account_typed: Mapped[str]
+    # What was typed as accounts could be written: each word of it, and all of it joined.
+    account_keys: Mapped[list[str]] = mapped_column(
+        ARRAY(Text),
+        Computed(
+            "array_append(regexp_split_to_array(translate(upper(account_typed), 'OI', '01'), '[^A-Z0-9]+'),"
+            " translate(upper(regexp_replace(account_typed, '[^A-Za-z0-9]', '', 'g')), 'OI', '01'))",
+            persisted=True,
+        ),
+    )
     payer: Mapped[str | None]
+    payer_name: Mapped[str | None]
+    payer_phone: Mapped[str | None]
+    payer_hash: Mapped[bytes | None] = mapped_column(BYTEA)
+    source: Mapped[str] = mapped_column(server_default="C2B")
     inbox_id: Mapped[uuid.UUID | None]
     payment_id: Mapped[uuid.UUID | None]
     created_at: Mapped[Instant] = mapped_column(server_default=func.now())
 
     __rules__ = (
         CheckConstraint("amount > 0", name="amount"),
+        one_of("source", "C2B", "PULL"),
         owned_key("inbox_id", "mpesa_inbox"),
         owned_key("payment_id", "payment"),
         UniqueConstraint("agency_id", "receipt"),
@@ -191,4 +221,59 @@ class UnmatchedReceipt(Owned, Base):
         Index(
             "unmatched_receipt_waiting_idx", "agency_id", "id", postgresql_where=text("payment_id IS NULL")
         ),
+    )
+
+
+class C2bAddress(Owned, Base):
+    """A secret address for what is paid to a paybill. It works for good: M-Pesa keeps the one it was told first.
+
+    ``shortcode`` is the paybill that it was registered for; None where M-Pesa refused it.
+    """
+
+    __tablename__ = "mpesa_c2b_address"
+
+    shortcode: Mapped[str | None]
+    token_hash: Mapped[bytes] = mapped_column(BYTEA)
+    state: Mapped[str] = mapped_column(server_default="SENDING")
+    pull_state: Mapped[str] = mapped_column(server_default="NOT_ASKED")
+    detail: Mapped[str | None]
+    created_at: Mapped[Instant] = mapped_column(server_default=func.now())
+
+    __rules__ = (
+        one_of("state", "SENDING", "REGISTERED", "ALREADY_REGISTERED", "REFUSED", "UNKNOWN"),
+        one_of("pull_state", "NOT_ASKED", "REGISTERED", "ALREADY_REGISTERED", "REFUSED", "UNKNOWN"),
+        UniqueConstraint("agency_id", "token_hash"),
+        Index(None, "agency_id", "state"),
+        # Two agencies with one paybill would both book all that is paid to it.
+        ExcludeConstraint(
+            (column("shortcode"), "="),
+            (column("agency_id"), "<>"),
+            using="gist",
+            name="mpesa_c2b_address_one_agency",
+        ),
+    )
+
+
+class ReconciliationRun(Owned, Base):
+    """One comparison of the books with M-Pesa's own list of transactions (Pull)."""
+
+    __tablename__ = "reconciliation_run"
+
+    kind: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="RUNNING")
+    since: Mapped[Instant]
+    until: Mapped[Instant]
+    checked: Mapped[int] = mapped_column(server_default="0")
+    settled: Mapped[int] = mapped_column(server_default="0")
+    mismatched: Mapped[int] = mapped_column(server_default="0")
+    unanswered: Mapped[int] = mapped_column(server_default="0")
+    mismatches: Mapped[list[Any]] = mapped_column(server_default="[]")
+    error: Mapped[str | None]
+    created_at: Mapped[Instant] = mapped_column(server_default=func.now())
+    finished_at: Mapped[Instant | None]
+
+    __rules__ = (
+        one_of("kind", "RECENT", "NIGHTLY"),
+        one_of("status", "RUNNING", "DONE", "FAILED"),
+        Index(None, "agency_id", "kind", "created_at"),
     )

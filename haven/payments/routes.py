@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 from flask_smorest import Blueprint
 from sqlalchemy.orm import Session
 
@@ -14,9 +14,11 @@ from haven.api.encoding import json_response
 from haven.api.event_stream import Shown, event_stream, stream_doc
 from haven.api.guard import answer_after_commit, current_session, requires, runtime
 from haven.api.idempotency import idempotent
-from haven.api.resource import Resource, problems, register
+from haven.api.listing import next_link
+from haven.api.resource import Resource, list_answer, list_doc, page_schema, problems, register
 from haven.payments import schemas, service
 from haven.payments.listings import PAYMENTS as LISTING
+from haven.payments.listings import RECONCILIATIONS, UNMATCHED
 
 _PDF = "application/pdf"
 blueprint = Blueprint(
@@ -131,3 +133,53 @@ def reverse(values: dict[str, Any], row_id: uuid.UUID) -> Response:
 @blueprint.doc(summary="Apply a stored callback again", responses=problems(404))
 def replay(inbox_id: uuid.UUID) -> Response:
     return json_response({"id": inbox_id, "outcome": service.replay_callback(current_session(), inbox_id)})
+
+
+@blueprint.route("/payments/unmatched", methods=["GET"])
+@requires("payments:read")
+@blueprint.response(200, page_schema(schemas.UnmatchedRow))
+@blueprint.doc(summary="Money that waits for a person, with suggestions", **list_doc(UNMATCHED))
+def unmatched() -> Response:
+    session = current_session()
+    page = UNMATCHED.page(session, UNMATCHED.parse(request.args))
+    suggested = service.suggestions(session, [uuid.UUID(row["id"]) for row in page.rows])
+    rows = [row | {"suggestions": suggested[row["id"]]} for row in page.rows]
+    headers = {"Link": next_link(request.path, request.args, page.next_cursor)} if page.next_cursor else {}
+    return json_response(page.document() | {"data": rows}, headers=headers)
+
+
+@blueprint.route("/payments/unmatched/<uuid:row_id>/match", methods=["POST"])
+@requires("payments:write")
+@idempotent
+@blueprint.response(201, schemas.PaymentRow)
+@blueprint.doc(summary="Place money that waits", responses=problems(400, 404, 409, 415, 422))
+@body(schemas.MatchBody)
+def match(values: dict[str, Any], row_id: uuid.UUID) -> Response:
+    payment_id = service.match(current_session(), row_id, values["lease_id"])
+    return PAYMENTS.created(payment_id)
+
+
+@blueprint.route("/payments/mpesa/c2b/register", methods=["POST"])
+@requires("payments:admin")
+@blueprint.response(201, schemas.C2bAddressRow)
+@blueprint.doc(
+    summary="Make addresses for what is paid to the paybill, and tell M-Pesa",
+    responses=problems(400, 409, 415, 422),
+)
+@body(schemas.C2bRegisterBody)
+def register_c2b(values: dict[str, Any]) -> Response:
+    registration = service.start_registration(current_session(), runtime().settings, **values)
+
+    def tell() -> Response:
+        return json_response(service.send_registration(runtime(), registration), 201)
+
+    answer_after_commit(tell)
+    return Response(status=201)
+
+
+@blueprint.route("/payments/mpesa/reconciliations", methods=["GET"])
+@requires("payments:read")
+@blueprint.response(200, page_schema(schemas.ReconciliationRow))
+@blueprint.doc(summary="List comparisons with M-Pesa's own list", **list_doc(RECONCILIATIONS))
+def reconciliations() -> Response:
+    return list_answer(RECONCILIATIONS)

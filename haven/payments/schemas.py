@@ -175,3 +175,109 @@ class Replayed(Schema):
 
     id = fields.UUID(required=True)
     outcome = fields.String(required=True)
+
+
+class Suggestion(Schema):
+    """A lease that the money may be for."""
+
+    lease_id = fields.UUID(required=True)
+    lease_status = fields.String(required=True)
+    tenant = fields.String(required=True)
+    unit = fields.String(required=True)
+    payment_reference = fields.String(required=True)
+    balance = Money(required=True, metadata={"description": "What the lease owes."})
+    reasons = fields.List(
+        choice("ACCOUNT", "PAYER", "PAYER_MASK", "BALANCE"),
+        required=True,
+        metadata={
+            "description": "A word that was typed is the unit's reference; the payer's phone is the tenant's;"
+            " it may be, by what M-Pesa shows of it; the lease owes just this."
+        },
+    )
+
+
+class UnmatchedRow(Schema):
+    """Money that came to the paybill and names no lease."""
+
+    id = fields.UUID(required=True)
+    receipt = fields.String(required=True)
+    amount = Money(required=True)
+    received_at = fields.AwareDateTime(required=True)
+    account_typed = fields.String(required=True)
+    payer = fields.String(required=True, allow_none=True, metadata={"description": "Masked."})
+    payer_name = fields.String(required=True, allow_none=True)
+    source = choice("C2B", "PULL", required=True)
+    created_at = fields.AwareDateTime(required=True)
+    suggestions = fields.List(
+        fields.Nested(Suggestion),
+        required=True,
+        metadata={"description": "At most five, the likeliest first."},
+    )
+
+
+class MatchBody(Body):
+    """The lease that the money is for."""
+
+    lease_id = fields.UUID(required=True)
+
+
+class C2bRegisterBody(Body):
+    """Whether to ask M-Pesa for its list of transactions (Pull) as well."""
+
+    nominated_number = Phone(
+        metadata={
+            "description": "The phone named with the paybill at M-Pesa; with it, Pull is registered too."
+        }
+    )
+
+
+class C2bAddressRow(Schema):
+    """Addresses that M-Pesa calls when the paybill is paid. They are secret, work for good, and are shown this once."""
+
+    id = fields.UUID(required=True)
+    shortcode = fields.String(required=True, allow_none=True)
+    confirmation_url = fields.String(required=True)
+    validation_url = fields.String(required=True)
+    state = choice(
+        "REGISTERED",
+        "ALREADY_REGISTERED",
+        "REFUSED",
+        "UNKNOWN",
+        required=True,
+        metadata={
+            "description": "ALREADY_REGISTERED: M-Pesa keeps the addresses it had; those go on working."
+        },
+    )
+    pull_state = choice("NOT_ASKED", "REGISTERED", "ALREADY_REGISTERED", "REFUSED", "UNKNOWN", required=True)
+    detail = fields.String(required=True, allow_none=True, metadata={"description": "Why it was not taken."})
+
+
+class Mismatch(Schema):
+    """Where the books and M-Pesa's list differ."""
+
+    receipt = fields.String(required=True, allow_none=True)
+    why = fields.String(required=True)
+
+
+class ReconciliationRow(Schema):
+    """One comparison of the books with M-Pesa's own list."""
+
+    id = fields.UUID(required=True)
+    kind = choice("RECENT", "NIGHTLY", required=True)
+    status = choice("RUNNING", "DONE", "FAILED", required=True)
+    since = fields.AwareDateTime(required=True)
+    until = fields.AwareDateTime(required=True)
+    checked = fields.Integer(required=True, metadata={"description": "Rows of M-Pesa's list."})
+    settled = fields.Integer(required=True, metadata={"description": "News that was booked."})
+    mismatched = fields.Integer(
+        required=True, metadata={"description": "Differences: reported, never corrected."}
+    )
+    unanswered = fields.Integer(
+        required=True, metadata={"description": "Requests and payments that the list did not settle."}
+    )
+    mismatches = fields.List(
+        fields.Nested(Mismatch), required=True, metadata={"description": "The first 100."}
+    )
+    error = fields.String(required=True, allow_none=True)
+    created_at = fields.AwareDateTime(required=True)
+    finished_at = fields.AwareDateTime(required=True, allow_none=True)

@@ -2,17 +2,26 @@
 
 ``create``, ``update`` and ``reverse`` are those of payments a person records; ``start_push`` and
 ``send_push`` ask a phone for money, and ``record_answer`` writes down what came of it; ``store_callback``,
-``apply_callback`` and ``replay_callback`` take what M-Pesa sends; the sweeps are for the clock.
+``apply_callback`` and ``replay_callback`` take what M-Pesa sends; ``start_registration`` and ``send_registration``
+tell M-Pesa where to send it, ``validate_payment`` answers its question whether a payment may be made; ``match``
+places money that waits; ``pull`` compares the books with M-Pesa's list; the sweeps are for the clock.
 """
 
+from haven.payments.callbacks import Kind as CallbackKind
 from haven.payments.callbacks import apply as apply_callback
 from haven.payments.callbacks import replay as replay_callback
 from haven.payments.callbacks import store as store_callback
 from haven.payments.manual import METHODS, create, reverse, update
+from haven.payments.paybill.addresses import send_registration, start_registration
+from haven.payments.paybill.pulling import pull, submit_due_pulls
+from haven.payments.paybill.unmatched import match, suggestions
+from haven.payments.paybill.validation import ACCEPTED
+from haven.payments.paybill.validation import validate as validate_payment
 from haven.payments.queries import GIVE_UP_AFTER, QueryContext, apply_answer, ask, next_query
 from haven.payments.receipt_pdf import receipt_pdf
 from haven.payments.receipts import evidence, receipt, status
 from haven.payments.ringing import record_answer, request_payment, send_push
+from haven.payments.sources import refusal
 from haven.payments.statuses import PAID, WAITING
 from haven.payments.stk import Push, start_push
 from haven.payments.sweeps import (
@@ -23,10 +32,12 @@ from haven.payments.sweeps import (
 )
 
 __all__ = [
+    "ACCEPTED",
     "GIVE_UP_AFTER",
     "METHODS",
     "PAID",
     "WAITING",
+    "CallbackKind",
     "Push",
     "QueryContext",
     "apply_answer",
@@ -35,19 +46,27 @@ __all__ = [
     "create",
     "evidence",
     "mark_overdue_invoices",
+    "match",
     "next_query",
+    "pull",
     "receipt",
     "receipt_pdf",
     "record_answer",
+    "refusal",
     "replay_callback",
     "request_payment",
     "reverse",
     "send_push",
+    "send_registration",
     "settle_silent_pushes",
     "start_push",
+    "start_registration",
     "status",
     "store_callback",
+    "submit_due_pulls",
     "submit_due_queries",
     "submit_orphaned_callbacks",
+    "suggestions",
     "update",
+    "validate_payment",
 ]

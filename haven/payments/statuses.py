@@ -12,15 +12,16 @@ import uuid
 from typing import Any, Final
 
 from sqlalchemy import insert, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.db.session import tenant_of
 from haven.errors import NotFound
+from haven.operations.alerts import PAID_AFTER_FAILURE, PAYMENTS_NEED_REVIEW, raise_alert, resolve_alert
 from haven.operations.webhooks import emit
 from haven.payments.doubles import recorded_since
 from haven.payments.models import MpesaAttempt, MpesaEvidence, Payment
+from haven.payments.suspense import claim, standing
 
 WAITING: Final = ("PENDING", "PROCESSING")
 """Statuses of a payment that has not been decided."""
@@ -28,7 +29,6 @@ PAID: Final = ("COMPLETED", "REVERSED")
 """Statuses of a payment whose money has come, and perhaps gone back by a reversal."""
 OPEN_ATTEMPT: Final = ("SENDING", "ACCEPTED", "UNKNOWN")
 """States of an attempt whose outcome is not known yet."""
-_RECEIPT_KEY: Final = "payment_receipt_key"
 
 
 class ReceiptTaken(Exception):
@@ -72,7 +72,7 @@ def complete(
 
     Args:
         lease: the payment's, locked before the payment was.
-        receipt: M-Pesa's; None where it is not known.
+        receipt: M-Pesa's, locked first of all (``suspense.lock_receipt``); None where it is not known.
 
     Raises:
         ReceiptTaken: the receipt is on another payment. Nothing has changed.
@@ -84,20 +84,32 @@ def complete(
             f"M-Pesa says that it is paid, but {recorded} of the same amount has been recorded since it was asked"
             " for: if that is other money, its receipt will tell."
         )
-    try:
-        # The savepoint also gives the receipt number back, so that the numbers stay gapless.
-        with session.begin_nested():
-            payment.receipt_number = billing.take(session, "RECEIPT")
-            payment.status = "COMPLETED"
-            payment.paid_at = paid_at
-            payment.reference = receipt
-            payment.failure_code = payment.failure_reason = None
-            session.flush()
-    except IntegrityError as error:
-        if getattr(getattr(error.orig, "diag", None), "constraint_name", None) != _RECEIPT_KEY:
-            raise
-        raise ReceiptTaken from error
+    # Whoever writes a receipt down holds its lock, so this stays true; an index of the database holds to it too.
+    found = None if receipt is None else standing(session, receipt)
+    if found is not None and found.is_taken:
+        raise ReceiptTaken
+    was = payment.status
+    payment.receipt_number = billing.take(session, "RECEIPT")
+    payment.status = "COMPLETED"
+    payment.paid_at = paid_at
+    payment.reference = receipt
+    payment.failure_code = payment.failure_reason = None
+    session.flush()
+    if receipt is not None and found is not None and found.waits:
+        claim(session, receipt, payment.id)
+    _tell_of_change(session, payment, was)
     settle(session, lease, payment)
+
+
+def _tell_of_change(session: Session, payment: Payment, was: str) -> None:
+    """Alerts that follow from a payment's completion, or that end with it."""
+    subject = f"payment:{payment.id}"
+    if was == "NEEDS_REVIEW":
+        resolve_alert(session, PAYMENTS_NEED_REVIEW, subject)
+    elif was == "FAILED":
+        raise_alert(
+            session, PAID_AFTER_FAILURE, subject, payment_id=str(payment.id), reference=payment.reference
+        )
 
 
 def settle(session: Session, lease: billing.LockedLease, payment: Payment) -> None:
@@ -123,6 +135,8 @@ def fail(session: Session, payment: Payment, *, code: str, words: str, is_cancel
     Args:
         words: a sentence for the person who was to pay.
     """
+    if payment.status == "NEEDS_REVIEW":
+        resolve_alert(session, PAYMENTS_NEED_REVIEW, f"payment:{payment.id}")
     payment.status = "CANCELLED" if is_cancelled else "FAILED"
     payment.failure_code = code
     payment.failure_reason = words
@@ -131,11 +145,13 @@ def fail(session: Session, payment: Payment, *, code: str, words: str, is_cancel
 
 
 def send_to_review(session: Session, payment: Payment, *, code: str, why: str) -> None:
-    """A person must decide about a locked payment that is not completed; ``why`` is for staff."""
+    """A person must decide about a locked payment that is not completed, and an alert says so; ``why`` is for staff."""
     payment.status = "NEEDS_REVIEW"
     payment.failure_code = code
     payment.failure_reason = why
     session.flush()
+    about = {"payment_id": str(payment.id), "code": code, "why": why}
+    raise_alert(session, PAYMENTS_NEED_REVIEW, f"payment:{payment.id}", **about)
 
 
 def note_evidence(
@@ -147,7 +163,7 @@ def note_evidence(
     code: str | None = None,
     **detail: Any,
 ) -> None:
-    """Keep what speaks of a payment: ``kind`` is PUSH, QUERY or MANUAL."""
+    """Keep what speaks of a payment: ``kind`` is PUSH, QUERY, C2B, PULL or MANUAL."""
     session.execute(
         insert(MpesaEvidence).values(
             agency_id=tenant_of(session).agency_id,

@@ -6,7 +6,7 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Index, Numeric, UniqueConstraint
+from sqlalchemy import CheckConstraint, Computed, Index, Numeric, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from haven.db.base import Base, Money, Versioned, one_of, owned_key, search_index, searchable
@@ -79,6 +79,13 @@ class Unit(Versioned, Base):
     deposit_amount: Mapped[Money] = mapped_column(server_default="0")
     status: Mapped[str] = mapped_column(server_default="VACANT")
     payment_reference: Mapped[str]
+    # The reference as ``haven.payments.paybill.accounts`` folds what payers type, so that one index finds it.
+    account_key: Mapped[str] = mapped_column(
+        Computed(
+            "translate(upper(regexp_replace(payment_reference, '[^A-Za-z0-9]', '', 'g')), 'OI', '01')",
+            persisted=True,
+        )
+    )
     search: Mapped[str] = searchable("label", "payment_reference")
 
     __rules__ = (
@@ -89,6 +96,7 @@ class Unit(Versioned, Base):
         owned_key("property_id", "property"),
         UniqueConstraint("agency_id", "payment_reference"),
         UniqueConstraint("agency_id", "property_id", "label"),
+        Index(None, "agency_id", "account_key"),
         Index(None, "agency_id", "status", "id"),
         Index(None, "agency_id", "label", "id"),
         Index(None, "agency_id", "rent_amount", "id"),

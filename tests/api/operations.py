@@ -6,10 +6,12 @@ its path that ``a_row_of_everything`` knows nothing for is an error: make such a
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -18,10 +20,11 @@ from sqlalchemy import Engine
 
 from config import load_settings
 from haven.api.resource import API
+from haven.billing import service as billing
 from haven.db.base import PLATFORM, new_id
 from haven.db.session import tenant_session
 from haven.operations.models import Job
-from haven.payments.models import MpesaInbox, Payment
+from haven.payments.models import MpesaInbox, Payment, ReconciliationRun, UnmatchedReceipt
 from tests.api.conftest import PASSWORD, Caller, Let, an_invoice, let_a_flat, make_agency, make_user
 
 PROBLEM = "application/problem+json"
@@ -280,7 +283,7 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
     )
     key = by.made("/api-keys", name="spare")
     job = by.made("/invoices/run", period="2026-11")
-    failed, waiting, inbox = _of_no_route(engine, by, flat.lease)
+    failed, waiting, inbox, stray = _of_no_route(engine, by, flat.lease)
     credited = an_invoice(by, flat.lease["id"], rent)
     note = by.made(f"/invoices/{credited['id']}/credit", amount="100.00", reason="No water for a day")
     expense = by.made(
@@ -305,6 +308,7 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
         "/invoices": invoice["id"],
         "/payments": payment["id"],
         "/payments/mpesa/inbox": inbox,
+        "/payments/unmatched": stray,
         "/jobs": job["queue"],
         "/jobs/{queue}": job["id"],
         "/webhooks": webhook["id"],
@@ -361,9 +365,9 @@ def _over_with_a_deposit(by: Caller, flat: Let) -> str:
     return str(lease)
 
 
-def _of_no_route(engine: Engine, by: Caller, lease: dict[str, Any]) -> tuple[str, str, str]:
-    """A job that has failed, a payment that is not decided, and something that M-Pesa sent."""
-    job_id, payment_id, inbox_id = new_id(), new_id(), new_id()
+def _of_no_route(engine: Engine, by: Caller, lease: dict[str, Any]) -> tuple[str, str, str, str]:
+    """A job that has failed, a payment that is not decided, something M-Pesa sent, and money that names no lease."""
+    job_id, payment_id, inbox_id, stray_id = new_id(), new_id(), new_id(), new_id()
     agency_id = by.agency_id
     with tenant_session(engine, agency_id) as session:
         session.add(
@@ -392,4 +396,23 @@ def _of_no_route(engine: Engine, by: Caller, lease: dict[str, Any]) -> tuple[str
             )
         )
         session.add(MpesaInbox(agency_id=agency_id, id=inbox_id, kind="STK", body=b"{}", headers={}))
-    return str(job_id), str(payment_id), str(inbox_id)
+        session.add(
+            UnmatchedReceipt(
+                agency_id=agency_id,
+                id=stray_id,
+                receipt="UKO0WAITED",
+                amount=100,
+                received_at=dt.datetime.now(dt.UTC),
+                account_typed="Ghorofa 3",
+            )
+        )
+        session.add(
+            ReconciliationRun(
+                agency_id=agency_id,
+                kind="NIGHTLY",
+                since=dt.datetime.now(dt.UTC) - dt.timedelta(hours=48),
+                until=dt.datetime.now(dt.UTC),
+            )
+        )
+        billing.post(session, [billing.suspense_posting("UKO0WAITED", dt.datetime.now(dt.UTC), Decimal(100))])
+    return str(job_id), str(payment_id), str(inbox_id), str(stray_id)

@@ -200,6 +200,7 @@ def test_without_the_lock_of_the_inbox_row_a_copy_is_applied_twice(house, push, 
     gate = threading.Barrier(2, timeout=10)
     select_for_update = Select.with_for_update
     monkeypatch.setattr(Select, "with_for_update", lambda self, **_: self)
+    monkeypatch.setattr(callbacks, "lock_receipt", lambda *_: None)
     judge = callbacks._judge
 
     def judge_together(*args):

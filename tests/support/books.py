@@ -78,8 +78,16 @@ RULES = {
     "the clearing accounts are not what was received, less what was paid out": """
         SELECT 1 WHERE coalesce((SELECT sum(amount) FROM payment WHERE status = 'COMPLETED' AND method <> 'DEPOSIT'), 0)
              - coalesce((SELECT sum(amount) FROM disbursement WHERE status = 'RECORDED'), 0)
+             + coalesce((SELECT sum(amount) FROM unmatched_receipt WHERE payment_id IS NULL), 0)
             <> coalesce((SELECT sum(e.debit - e.credit) FROM ledger_entry e JOIN ledger_account a ON a.id = e.account_id
                           WHERE a.code IN ('MPESA_CLEARING', 'BANK', 'CASH')), 0)""",
+    "suspense is not what waits for a person": """
+        SELECT 1 WHERE coalesce((SELECT sum(amount) FROM unmatched_receipt WHERE payment_id IS NULL), 0)
+            <> coalesce((SELECT sum(e.credit - e.debit) FROM ledger_entry e JOIN ledger_account a ON a.id = e.account_id
+                          WHERE a.code = 'SUSPENSE'), 0)""",
+    "a receipt is a payment and waits as well": """
+        SELECT u.receipt FROM unmatched_receipt u JOIN payment p ON p.method = 'MPESA' AND p.reference = u.receipt
+         WHERE u.payment_id IS NULL""",
     "a status is not what the sums say": """
         SELECT i.id FROM invoice i
          WHERE i.status NOT IN ('DRAFT', 'VOID') AND i.status <> CASE

@@ -89,13 +89,25 @@ class QueryAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PulledTransaction:
-    """One row of Pull Transactions. The zone of ``paid_at`` is not documented: match it within three hours."""
+    """One row of Pull Transactions. The zone of ``paid_at`` is not documented: match it within three hours.
+
+    ``payer`` is what M-Pesa tells of the number: whole, masked, hashed or cut.
+    """
 
     receipt: str
     amount: Decimal
     paid_at: datetime | None
     account: str
     kind: str
+    payer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PulledPage:
+    """One page of Pull Transactions; ``listed`` counts its rows with those that cannot be read."""
+
+    rows: tuple[PulledTransaction, ...]
+    listed: int
 
 
 def redact(text: str) -> str:
@@ -171,8 +183,50 @@ def read_query(body: bytes, checkout_request_id: str) -> QueryAnswer:
 
 def read_pulled(body: bytes) -> tuple[PulledTransaction, ...]:
     """The rows of a Pull answer: a list inside a list; rows without a receipt or an amount are left out."""
-    found = (_pulled(as_object(row)) for row in _flattened(_object(body).get("Response")))
+    return _pulled_rows(_object(body))
+
+
+def read_pulled_page(body: bytes) -> PulledPage | Fault:
+    """The answer to a Pull query with HTTP 200: a page, perhaps empty (code 1001), or why there is none."""
+    answer = _object(body)
+    code = as_text(answer.get("ResponseCode"), 32)
+    if code not in ("1000", "1001", "0"):
+        message = redact(as_text(answer.get("ResponseMessage"))) or "no list of transactions in the answer"
+        return Fault(code or "UNREADABLE", message, FaultKind.UNCLEAR)
+    listed = sum(1 for row in _flattened(answer.get("Response")) if as_object(row))
+    return PulledPage(_pulled_rows(answer), listed)
+
+
+def read_registration(status: int, headers: Mapping[str, str], body: bytes) -> bool | Fault:
+    """The answer to a registration of addresses or of Pull: True: taken; False: it had been taken before.
+
+    Keys are misspelt (``OriginatorCoversationID``), written with spaces (``Response Status``) or missing, so only the
+    code and, where there is none, the words count.
+    """
+    answer = _object(body)
+    code = next((as_text(answer[key], 32) for key in _REGISTRATION_CODES if key in answer), "")
+    words = " ".join(as_text(answer.get(key)) for key in _REGISTRATION_WORDS).lower()
+    if code == "1001" or "already registered" in words:
+        return False
+    if status == 200 and code in ("0", "1000"):
+        return True
+    if status == 200:
+        return Fault(code or "UNREADABLE", redact(words).strip() or "no readable answer", FaultKind.UNCLEAR)
+    return read_fault(status, headers, body)
+
+
+def _pulled_rows(answer: dict[str, Json]) -> tuple[PulledTransaction, ...]:
+    found = (_pulled(as_object(row)) for row in _flattened(answer.get("Response")))
     return tuple(row for row in found if row is not None)
+
+
+_REGISTRATION_CODES: Final = ("ResponseCode", "Response Status", "ResponseStatus", "Response Code")
+_REGISTRATION_WORDS: Final = (
+    "ResponseDescription",
+    "Response Description",
+    "ResponseMessage",
+    "errorMessage",
+)
 
 
 _QUERY_STATES: Final = {Outcome.PAID: "PAID", Outcome.PENDING: "PENDING"}
@@ -249,6 +303,7 @@ def _pulled(row: dict[str, Json]) -> PulledTransaction | None:
         paid_at=_iso(as_text(row.get("trxDate"), 40)),
         account=as_text(row.get("billreference"), 64),
         kind=as_text(row.get("transactiontype"), 64),
+        payer=as_text(row.get("msisdn"), 80),
     )
 
 

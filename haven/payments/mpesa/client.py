@@ -97,12 +97,18 @@ class PushBusy(PushRejected):
         self.retry_after_s = retry_after_s
 
 
+class CallFailed(MpesaError):
+    """A call other than a push came to nothing; asked again later it does no harm."""
+
+
 class PushUnknown(MpesaError):
     """No answer that settles it: the phone may have rung. Wait for the callback; never push again on this."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class Answer:
+    """What M-Pesa answered: the HTTP status, headers and body."""
+
     status: int
     headers: httpx.Headers
     body: bytes
@@ -220,6 +226,19 @@ class MpesaClient:
         fault = read_fault(answer.status, answer.headers, answer.body)
         return QueryAnswer("PENDING", fault.code, fault.message, fault.retry_after_s)
 
+    def call(self, path: str, body: dict[str, str | int]) -> Answer:
+        """POST to another API of Daraja, one that may be asked twice.
+
+        Raises:
+            MpesaError: no answer, no token, or the token is refused. Any other answer is the caller's to read.
+        """
+        try:
+            return self._authorised(path, body)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise CallFailed("NO_ANSWER", f"no answer from M-Pesa ({type(error).__name__})") from error
+        except _TokenRefused as refused:
+            raise CallFailed(refused.fault.code, refused.fault.message) from refused
+
     def _push_body(
         self, phone: str, amount: Decimal, reference: str, description: str, callback_url: str
     ) -> dict[str, str | int]:
@@ -255,7 +274,7 @@ class MpesaClient:
         password = base64.b64encode(f"{self._shortcode}{self._passkey}{timestamp}".encode()).decode()
         return {"BusinessShortCode": self._shortcode, "Password": password, "Timestamp": timestamp}
 
-    def _authorised(self, path: str, body: dict[str, str | int]) -> _Answer:
+    def _authorised(self, path: str, body: dict[str, str | int]) -> Answer:
         """POST with the shared token; where just the token is refused, once more with a new one."""
         answer, fault = self._post(path, body)
         if fault is not None:
@@ -264,7 +283,7 @@ class MpesaClient:
             raise _TokenRefused(fault)
         return answer
 
-    def _post(self, path: str, body: dict[str, str | int]) -> tuple[_Answer, Fault | None]:
+    def _post(self, path: str, body: dict[str, str | int]) -> tuple[Answer, Fault | None]:
         """The answer, and the fault when it is that the token is refused (the token is then forgotten)."""
         token = self._tokens.get()
         answer = self._call("POST", path, json=body, headers={"Authorization": f"Bearer {token}"})
@@ -294,7 +313,7 @@ class MpesaClient:
             raise PushNotSent(fault.code, f"no access token: {fault.message}")
         raise PushRejected(fault.code, f"no access token: {fault.message}", is_configuration=True)
 
-    def _call(self, method: str, path: str, **request: Any) -> _Answer:
+    def _call(self, method: str, path: str, **request: Any) -> Answer:
         """One call, unless the circuit is open. What M-Pesa refuses for a reason is an answer as good as any."""
         if self._breaker is None:
             return self._exchange(method, path, **request)
@@ -304,7 +323,7 @@ class MpesaClient:
                 call.fail()
         return answer
 
-    def _exchange(self, method: str, path: str, **request: Any) -> _Answer:
+    def _exchange(self, method: str, path: str, **request: Any) -> Answer:
         """One call within ``timeout_s`` from its start to its last byte: httpx limits only each single wait."""
         ends_at = time.monotonic() + self._timeout_s
         body = bytearray()
@@ -315,7 +334,7 @@ class MpesaClient:
                     raise httpx.ReadError("the answer is too long")
                 if time.monotonic() > ends_at:
                     raise httpx.ReadTimeout("the answer took too long")
-        return _Answer(response.status_code, response.headers, bytes(body))
+        return Answer(response.status_code, response.headers, bytes(body))
 
 
 def account_reference(text: str) -> str:
@@ -330,7 +349,7 @@ def account_reference(text: str) -> str:
     return reference
 
 
-def _settled_push(answer: _Answer) -> PushAccepted:
+def _settled_push(answer: Answer) -> PushAccepted:
     """What the answer to a push means: accepted, or the error that says whether the phone may have rung."""
     if answer.status == 200:
         read = read_push(answer.body)
