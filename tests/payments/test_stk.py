@@ -121,7 +121,8 @@ def test_a_callback_that_comes_twice_pays_once(house, runtime):
     push = house.start(a_phone("8802"))
     payments.send_push(runtime, push)
     wait_until(lambda: len([row for row in house.inbox() if row.state != "RECEIVED"]) == 2)
-    assert [row.state for row in house.inbox()] == ["APPLIED", "IGNORED"]
+    # Both come at once, and either may be the first to get the lock.
+    assert sorted(row.state for row in house.inbox()) == ["APPLIED", "IGNORED"]
     assert house.payment(push.payment_id).status == "COMPLETED"
     check_books(house.engine, house.agency_id)
 
