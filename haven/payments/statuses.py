@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from haven.billing import service as billing
 from haven.db.session import tenant_of
 from haven.errors import NotFound
+from haven.notifications import service as notifications
 from haven.operations.webhooks import emit
 from haven.payments.models import MpesaAttempt, MpesaEvidence, Payment
 
@@ -89,7 +90,7 @@ def complete(
 
 
 def settle(session: Session, lease: billing.LockedLease, payment: Payment) -> None:
-    """Let a payment that has just been completed pay invoices, post it, and tell the webhooks."""
+    """Let a payment that has just been completed pay invoices, post it, and tell of it."""
     assert payment.paid_at is not None
     assert payment.receipt_number is not None
     shares = billing.allocate_payment(session, lease, payment.id, payment.invoice_id)
@@ -99,7 +100,9 @@ def settle(session: Session, lease: billing.LockedLease, payment: Payment) -> No
         payment.id, lease.id, name, payment.paid_at, payment.method, payment.amount, allocated
     )
     billing.post(session, [posting])
-    emit(session, "payment.completed", event(payment))
+    said = event(payment)
+    emit(session, "payment.completed", said)
+    notifications.queue(session, "PAYMENT_COMPLETED", payment.id, said)
     # Allocation has changed the row behind the session's back.
     session.expire(payment)
 
@@ -114,7 +117,9 @@ def fail(session: Session, payment: Payment, *, code: str, words: str, is_cancel
     payment.failure_code = code
     payment.failure_reason = words
     session.flush()
-    emit(session, "payment.failed", event(payment))
+    said = event(payment)
+    emit(session, "payment.failed", said)
+    notifications.queue(session, "PAYMENT_FAILED", payment.id, said)
 
 
 def send_to_review(session: Session, payment: Payment, *, code: str, why: str) -> None:
@@ -123,6 +128,7 @@ def send_to_review(session: Session, payment: Payment, *, code: str, why: str) -
     payment.failure_code = code
     payment.failure_reason = why
     session.flush()
+    notifications.queue(session, "PAYMENT_NEEDS_REVIEW", payment.id, event(payment))
 
 
 def note_evidence(
