@@ -139,6 +139,15 @@ class Settings:
     max_job_attempts: int = _setting(3, "Attempts of a job", low=1, high=100)
     worker_processes: int = _setting(2, "RQ worker processes of one `worker`", low=1, high=64)
 
+    # E-mail
+    smtp_url: str = _setting(
+        "", "Mail server: smtp://user:password@host:587 (STARTTLS) or smtps://…; empty: none", unit="URL"
+    )
+    mail_from: str = _setting("", "Who e-mails come from, such as Haven <rent@makao.co.ke>")
+    mail_folder: str = _setting(
+        "", "Where e-mails are written as .eml files, with no SMTP_URL; for development", unit="path"
+    )
+
     webhook_private_addresses: bool = _setting(
         False, "Webhooks may reach private and loopback addresses; only for development"
     )
@@ -270,6 +279,10 @@ def _contradictions(s: Settings) -> list[str]:
         faults.append(
             "SECRET_KEY must have at least 32 characters: `python -c 'import secrets; print(secrets.token_hex(32))'`."
         )
+    if s.smtp_url and urlsplit(s.smtp_url).scheme not in {"smtp", "smtps"}:
+        faults.append("SMTP_URL must start with smtp:// or smtps://.")
+    if s.smtp_url and "@" not in s.mail_from:
+        faults.append("MAIL_FROM must be an e-mail address: SMTP_URL is set, and a mail needs a sender.")
     if s.db_pool_max < s.db_pool_min:
         faults.append(
             f"DB_POOL_MAX must not be under DB_POOL_MIN; found {s.db_pool_max} and {s.db_pool_min}."

@@ -22,6 +22,9 @@ from haven.operations.kinds import KINDS
 log = structlog.get_logger(__name__)
 
 Wake = Callable[[uuid.UUID, uuid.UUID, str], None]
+WORKER: Final = "haven-worker"
+CRON: Final = "haven-cron"
+"""What PostgreSQL calls the connections of a worker, and of the clock."""
 RUNNER: Final = "workers.runner.run"
 _REDIS_TIMEOUT_S: Final = 0.5
 _WAKE_TTL_S: Final = 3600
@@ -65,7 +68,7 @@ def breaker_rules(settings: Settings) -> Rules:
     )
 
 
-def worker_engine(settings: Settings) -> Engine:
+def worker_engine(settings: Settings, name: str = WORKER) -> Engine:
     """The engine of a process that is no web process: few connections, the same time-outs."""
     options = f"-c statement_timeout={settings.db_statement_timeout * 10} -c timezone=UTC"
     return create_engine(
@@ -77,7 +80,7 @@ def worker_engine(settings: Settings) -> Engine:
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": settings.db_connect_timeout,
-            "application_name": "haven-worker",
+            "application_name": name,
             "options": options,
         },
     )

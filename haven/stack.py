@@ -269,6 +269,7 @@ class Stack:
             "BIND_HOST": "127.0.0.1",
             "PUBLIC_URL": places.url,
             "SECRET_KEY": self._secrets["secret_key"],
+            "MAIL_FOLDER": str(self._folder.path / "mail"),
         }
         if places.has_simulator:
             names = ("mpesa_consumer_key", "mpesa_consumer_secret", "mpesa_shortcode", "mpesa_passkey")

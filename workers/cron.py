@@ -31,7 +31,7 @@ from haven.leasing import service as leasing
 from haven.operations import maintenance
 from haven.operations.jobs import due, job_session
 from haven.payments import service as payments
-from haven.runtime import Runtime
+from haven.runtime import CRON, Runtime, worker_engine
 
 log = structlog.get_logger(__name__)
 _TICK_S: Final = 1.0
@@ -113,7 +113,7 @@ def main() -> None:
     """Tick until a SIGTERM."""
     settings = load_settings()
     configure_logging(settings.log_level)
-    clock = Clock(Runtime.start(settings))
+    clock = Clock(Runtime.start(settings, worker_engine(settings, CRON)))
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())

@@ -15,7 +15,7 @@ _TEXTS: Final = (
     # The last nine digits of a CheckoutRequestID are the payer's number.
     (re.compile(r"\b(ws_CO_\d{4})\d+"), r"\1" + HIDDEN),
     (re.compile(r"(?<![\d-])(\+?254|0)([17]\d)\d{5}(\d{2})(?!\d)"), r"\1\2*****\3"),
-    (re.compile(r"(postgres(?:ql)?|rediss?)(\+\w+)?://[^@/\s]+@"), r"\1\2://" + HIDDEN + "@"),
+    (re.compile(r"(postgres(?:ql)?|rediss?|smtps?)(\+\w+)?://[^@/\s]+@"), r"\1\2://" + HIDDEN + "@"),
 )
 _MAYBE = re.compile(r"hv[nar]_|earer|asic |hooks/|ws_CO_|\d{9}|://", re.IGNORECASE)
 

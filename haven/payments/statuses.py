@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from haven.billing import service as billing
 from haven.db.session import tenant_of
 from haven.errors import NotFound
+from haven.notifications import service as notifications
 from haven.operations.alerts import PAID_AFTER_FAILURE, PAYMENTS_NEED_REVIEW, raise_alert, resolve_alert
 from haven.operations.webhooks import emit
 from haven.payments.doubles import recorded_since
@@ -113,7 +114,7 @@ def _tell_of_change(session: Session, payment: Payment, was: str) -> None:
 
 
 def settle(session: Session, lease: billing.LockedLease, payment: Payment) -> None:
-    """Let a payment that has just been completed pay invoices, post it, and tell the webhooks."""
+    """Let a payment that has just been completed pay invoices, post it, and tell of it."""
     assert payment.paid_at is not None
     assert payment.receipt_number is not None
     shares = billing.allocate_payment(session, lease, payment.id, payment.invoice_id)
@@ -124,7 +125,9 @@ def settle(session: Session, lease: billing.LockedLease, payment: Payment) -> No
     )
     owners = billing.owner_postings(session, {share.invoice_id for share in shares}, payment.paid_at)
     billing.post(session, [posting, *owners])
-    emit(session, "payment.completed", event(payment))
+    said = event(payment)
+    emit(session, "payment.completed", said)
+    notifications.queue(session, "PAYMENT_COMPLETED", payment.id, said)
     # Allocation has changed the row behind the session's back.
     session.expire(payment)
 
@@ -141,7 +144,9 @@ def fail(session: Session, payment: Payment, *, code: str, words: str, is_cancel
     payment.failure_code = code
     payment.failure_reason = words
     session.flush()
-    emit(session, "payment.failed", event(payment))
+    said = event(payment)
+    emit(session, "payment.failed", said)
+    notifications.queue(session, "PAYMENT_FAILED", payment.id, said)
 
 
 def send_to_review(session: Session, payment: Payment, *, code: str, why: str) -> None:
@@ -152,6 +157,7 @@ def send_to_review(session: Session, payment: Payment, *, code: str, why: str) -
     session.flush()
     about = {"payment_id": str(payment.id), "code": code, "why": why}
     raise_alert(session, PAYMENTS_NEED_REVIEW, f"payment:{payment.id}", **about)
+    notifications.queue(session, "PAYMENT_NEEDS_REVIEW", payment.id, event(payment))
 
 
 def note_evidence(

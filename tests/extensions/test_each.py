@@ -113,6 +113,7 @@ def test_a_request_has_an_id_that_the_caller_may_bring(capsys):
         ("paid by 0712345678", "0712345678"),
         ("ws_CO_24112026101500000712345678", "712345678"),
         ("postgresql://haven:hunter2@db:5432/haven", "hunter2"),
+        ("smtp://haven:hunter2@mail.test:587", "hunter2"),
     ],
 )
 def test_secrets_and_phones_are_not_logged(said, hidden):

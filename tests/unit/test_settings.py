@@ -28,6 +28,8 @@ def test_what_is_not_given_has_its_default():
         ("SECRET_KEY", "short", "SECRET_KEY must have at least 32 characters"),
         ("DATABASE_URL", "mysql://x", "DATABASE_URL must start with postgresql://."),
         ("PUBLIC_URL", "haven.test", "PUBLIC_URL must start with http:// or https://."),
+        ("SMTP_URL", "mail.test:25", "SMTP_URL must start with smtp:// or smtps://."),
+        ("SMTP_URL", "smtp://mail.test", "MAIL_FROM must be an e-mail address"),
         ("MPESA_CALLBACK_SOURCES", "maybe", "MPESA_CALLBACK_SOURCES must be off, log or enforce"),
     ],
 )

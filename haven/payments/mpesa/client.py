@@ -176,6 +176,14 @@ class MpesaClient:
         """Close the connections."""
         self._http.close()
 
+    def sign_in(self) -> None:
+        """Have an access token: the one that all processes share, or a new one where there is none.
+
+        Raises:
+            PushRejected: the credentials are refused; its kind PushNotSent: no answer.
+        """
+        self._tokens.get()
+
     def push(
         self, phone: str, amount: Decimal, reference: str, description: str, callback_url: str
     ) -> PushAccepted:

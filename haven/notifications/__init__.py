@@ -1,0 +1,1 @@
+"""Telling tenants and agencies what became of a payment, in words."""

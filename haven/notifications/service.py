@@ -1,0 +1,121 @@
+"""Telling people about payments: written down in the payment's own transaction, sent by a job afterwards."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from haven.db.session import tenant_of
+from haven.notifications.channels import CHANNELS, Message, NotTaken, Undeliverable
+from haven.notifications.models import Notification
+from haven.notifications.texts import LANGUAGE, compose
+from haven.operations.jobs import JobContext, submit
+from haven.operations.kinds import KINDS
+
+__all__ = ["Notification", "queue", "send"]
+
+log = structlog.get_logger(__name__)
+SEND: Final = "notification_send"
+
+# One statement finds who is to be told, puts the names into the words, and leaves out who has been told.
+_QUEUE: Final = text(
+    """
+    INSERT INTO notification (agency_id, id, payment_id, kind, channel, recipient, language, subject, body)
+    WITH about AS (
+      SELECT t.full_name AS tenant, lower(t.email) AS email, t.phone, a.name AS agency, r.name AS property, u.label AS unit
+        FROM payment p
+        JOIN agency a ON a.id = p.agency_id
+        JOIN tenant t ON t.agency_id = p.agency_id AND t.id = p.tenant_id
+        JOIN lease l ON l.agency_id = p.agency_id AND l.id = p.lease_id
+        JOIN unit u ON u.agency_id = l.agency_id AND u.id = l.unit_id
+        JOIN property r ON r.agency_id = u.agency_id AND r.id = u.property_id
+       WHERE p.agency_id = :agency_id AND p.id = :payment_id
+    ), told AS (
+      SELECT 'EMAIL' AS channel, email AS recipient, :tenant_subject AS subject, :tenant_body AS body
+        FROM about WHERE email > ''
+       UNION ALL
+      SELECT 'SMS', phone, '', :tenant_sms FROM about WHERE phone > ''
+       UNION ALL
+      (SELECT 'EMAIL', lower(email), :agency_subject, :agency_body FROM user_account
+        WHERE agency_id = :agency_id AND role = 'AGENCY_ADMIN' AND status = 'ACTIVE' ORDER BY id LIMIT 20)
+    )
+    SELECT :agency_id, uuidv7(), :payment_id, :kind, channel, recipient, :language,
+           replace(replace(replace(replace(subject, '{unit}', unit), '{property}', property),
+                   '{agency}', agency), '{tenant}', tenant),
+           replace(replace(replace(replace(body, '{unit}', unit), '{property}', property),
+                   '{agency}', agency), '{tenant}', tenant)
+      FROM told, about
+    ON CONFLICT ON CONSTRAINT notification_once_key DO NOTHING
+    RETURNING id
+    """
+)
+
+
+def queue(session: Session, kind: str, payment_id: uuid.UUID, payment: Mapping[str, Any]) -> None:
+    """Tell the tenant and the agency's administrators, once the caller's transaction commits: two statements.
+
+    Args:
+        kind: PAYMENT_COMPLETED, PAYMENT_FAILED or PAYMENT_NEEDS_REVIEW; of each a person is told once.
+        payment: what is said of it, as the webhooks have it.
+    """
+    values = {
+        "agency_id": tenant_of(session).agency_id,
+        "payment_id": payment_id,
+        "kind": kind,
+        "language": LANGUAGE,
+    } | asdict(compose(kind, payment))
+    if session.execute(_QUEUE, values).first() is not None:
+        submit(session, SEND, {"payment_id": str(payment_id)})
+
+
+def send(context: JobContext, payment_id: uuid.UUID) -> dict[str, int]:
+    """Send what is queued about a payment; how many of them were sent and how many cannot be.
+
+    No transaction is open while somebody else is called. A process that dies between the sending and the writing down
+    sends again: its message has the same id.
+
+    Raises:
+        NotTaken: at least one was not taken this time: the job runs again later.
+    """
+    with context.session() as session:
+        waiting = session.scalars(
+            select(Notification)
+            .where(
+                Notification.agency_id == context.agency_id,
+                Notification.payment_id == payment_id,
+                Notification.status == "QUEUED",
+            )
+            .order_by(Notification.id)
+        ).all()
+    statuses = [_send_one(context, one) for one in waiting]
+    if "QUEUED" in statuses:
+        raise NotTaken(f"{statuses.count('QUEUED')} of {len(statuses)} were not taken; they are tried again.")
+    return {"sent": statuses.count("SENT"), "failed": statuses.count("FAILED")}
+
+
+def _send_one(context: JobContext, one: Notification) -> str:
+    """Send it and write down what came of it: its status then."""
+    message = Message(one.id, one.recipient, one.language, one.subject, one.body)
+    is_last = one.tries + 1 >= KINDS[SEND].max_attempts
+    status, error = "SENT", None
+    try:
+        CHANNELS[one.channel](context.runtime.settings, message)
+    except Undeliverable as refused:
+        status, error = "FAILED", str(refused)
+    except NotTaken as refused:
+        status, error = ("FAILED" if is_last else "QUEUED"), str(refused)
+    if error is not None:
+        log.warning("notification_not_sent", notification=str(one.id), channel=one.channel, why=error)
+    with context.session() as session:
+        stored = session.get_one(Notification, (context.agency_id, one.id), with_for_update=True)
+        stored.status, stored.last_error = status, error
+        stored.tries += 1
+        stored.sent_at = dt.datetime.now(dt.UTC) if status == "SENT" else None
+    return status
