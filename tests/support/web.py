@@ -26,6 +26,8 @@ class Web:
     url: str
     port: int
     log_file: Path
+    pid: int
+    """The process whose children serve."""
 
     def log(self) -> str:
         """All they have written so far."""
@@ -36,13 +38,14 @@ class Web:
 def running_web(environ: Mapping[str, str], folder: Path, **settings: str) -> Iterator[Web]:
     """Start gunicorn with the settings ``environ``, those in upper case before them, and stop it at the end."""
     port = free_port()
-    web = Web(f"http://127.0.0.1:{port}", port, folder / f"web-{port}.log")
+    log_file = folder / f"web-{port}.log"
     environ = clean_environ() | dict(environ) | {"BIND_HOST": "127.0.0.1", "PORT": str(port)} | settings
-    with web.log_file.open("wb") as log:
+    with log_file.open("wb") as log:
         command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
         process = subprocess.Popen(
             command, cwd=CHECKOUT, env=environ, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
         )
+        web = Web(f"http://127.0.0.1:{port}", port, log_file, process.pid)
         try:
             _wait_ready(web, process)
             yield web
