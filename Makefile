@@ -4,10 +4,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench check format lock clean
+.PHONY: help run test test-long bench bench-callbacks check format lock clean
 
 help: ## Show this
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
 
 $(READY): requirements-dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -29,6 +29,9 @@ test-long: $(READY) ## The tests that take minutes: large volume
 
 bench: $(READY) ## Measure: ratios, interleaved, medians
 	@$(BIN)/python -m pytest tests/performance -m long -q -s $(ARGS)
+
+bench-callbacks: $(READY) ## Measure: M-Pesa callbacks a second, against pgbench
+	@$(BIN)/python -m benchmarks.callbacks $(ARGS)
 
 check: $(READY) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -9,14 +9,18 @@ from typing import Final
 import structlog
 from flask import Blueprint, Response, request
 
+from haven.api.deadlines import body_within
 from haven.api.encoding import json_response
 from haven.api.guard import current_session, runtime
+from haven.errors import NotFound
 from haven.payments import service
 
 log = structlog.get_logger(__name__)
 blueprint = Blueprint("hooks", __name__)
 
 _ACCEPTED: Final = {"ResultCode": 0, "ResultDesc": "Accepted"}
+_BODY_TIMEOUT_S: Final = 5.0
+"""M-Pesa sends its few hundred bytes at once."""
 _KEPT_HEADERS: Final = ("Content-Type", "Businessshortcode", "User-Agent", "X-Forwarded-For", "X-Request-Id")
 
 
@@ -43,14 +47,16 @@ def confirmation(token: str) -> Response:
 @blueprint.post("/c2b/validation/<string:token>")
 def validation(token: str) -> Response:
     """May money come to the paybill? Answered well within the eight seconds M-Pesa waits; a failure of ours says yes."""
-    body = request.get_data()
     session = current_session()
+    body = body_within(_BODY_TIMEOUT_S)
     code = service.ACCEPTED
     try:
         stored = _store(token, body, "C2B_VALIDATION")
-        if stored is not None and not stored.is_refused:
+        if not stored.is_refused:
             code = service.validate_payment(session, stored.id)
             session.commit()
+    except NotFound:
+        raise
     except Exception:
         session.rollback()
         log.exception("validation_failed")
@@ -61,11 +67,12 @@ def validation(token: str) -> Response:
 def _stored_and_applied(token: str, kind: service.CallbackKind) -> Response:
     """Stored and committed first; then applied at once, or, failing that, by the sweeper.
 
-    A token that is none of ours gets the same answer: it tells a stranger nothing, and M-Pesa has no use for another.
+    A token that is none of ours is an address that is not there: 404, and nothing is stored. A body that is far
+    too long is a 413; of one that does not come in whole in time what came is kept, to be rejected.
     """
     session = current_session()
-    stored = _store(token, request.get_data(), kind)
-    if stored is None or stored.is_refused:
+    stored = _store(token, body_within(_BODY_TIMEOUT_S), kind)
+    if stored.is_refused:
         return json_response(_ACCEPTED)
     try:
         outcome = service.apply_callback(session, stored.id)
@@ -77,8 +84,12 @@ def _stored_and_applied(token: str, kind: service.CallbackKind) -> Response:
     return json_response(_ACCEPTED)
 
 
-def _store(token: str, body: bytes, kind: service.CallbackKind) -> _Stored | None:
-    """Keep what came, and commit; None where the token is none of ours."""
+def _store(token: str, body: bytes, kind: service.CallbackKind) -> _Stored:
+    """Keep what came, and commit.
+
+    Raises:
+        NotFound: the token is none of ours.
+    """
     session = current_session()
     headers = {name: request.headers[name] for name in _KEPT_HEADERS if name in request.headers}
     refused = service.refusal(runtime().settings, request.remote_addr)
@@ -94,5 +105,5 @@ def _store(token: str, body: bytes, kind: service.CallbackKind) -> _Stored | Non
     session.commit()
     if inbox_id is None:
         log.warning("callback_with_unknown_token", address=request.remote_addr, kind=kind)
-        return None
+        raise NotFound("There is no such address.")
     return _Stored(inbox_id, is_refused=refused is not None)

@@ -58,6 +58,7 @@ class Heard:
     headers: dict[str, str]
     body: bytes
     at: float
+    address: str
 
 
 @dataclass
@@ -132,7 +133,9 @@ def post_office() -> Iterator[tuple[str, dict[str, Receiver]]]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             receiver = receivers[self.path.split("/")[1]]
-            receiver.heard.append(Heard(self.path, dict(self.headers), body, time.monotonic()))
+            receiver.heard.append(
+                Heard(self.path, dict(self.headers), body, time.monotonic(), self.client_address[0])
+            )
             time.sleep(receiver.delay_s)
             self.send_response(receiver.status)
             self.send_header("Content-Length", str(len(receiver.answer)))

@@ -296,6 +296,14 @@ def test_retries_are_an_option(start_simulator, receiver):
     receiver.wait_for(3)
 
 
+def test_callbacks_come_from_an_address_of_choice(start_simulator, receiver):
+    simulator = start_simulator("--speed", "50", "--callback-address", "127.0.0.2")
+    with a_client(simulator) as client:
+        push(client, a_phone(), receiver.url)
+    (heard,) = receiver.wait_for(1)
+    assert heard.address == "127.0.0.2"
+
+
 def test_a_dead_receiver_disturbs_nobody(client, simulator):
     phone = a_phone()
     accepted = push(client, phone, "http://127.0.0.1:9/nobody")

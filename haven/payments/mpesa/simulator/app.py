@@ -11,6 +11,7 @@ from haven.payments.mpesa.simulator.courier import Courier, Timetable
 from haven.payments.mpesa.simulator.express import Express
 from haven.payments.mpesa.simulator.gate import Gate
 from haven.payments.mpesa.simulator.identifiers import Chance
+from haven.payments.mpesa.simulator.instructions import Instructions
 from haven.payments.mpesa.simulator.options import Options
 from haven.payments.mpesa.simulator.paybill import Paybill
 from haven.payments.mpesa.simulator.prompts import Prompts
@@ -29,9 +30,12 @@ def create_simulator(options: Options) -> Flask:
     express = Express(world, chance, gate, prompts, timetable)
     paybill = Paybill(world, chance, gate, prompts, timetable, courier)
 
+    instructions = Instructions(world, chance, gate, prompts, timetable, courier)
+
     app = Flask(__name__, static_folder="page", static_url_path="/simulator/page", template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _MAX_REQUEST_BYTES
     _route_daraja(app, gate, express, paybill)
+    _route_instructions(app, instructions)
     app.register_blueprint(Control(world, timetable, prompts, express, paybill).blueprint())
     app.add_url_rule("/", "page", lambda: _page(app))
     app.register_error_handler(DarajaError, lambda error: error_answer(world, chance, error))
@@ -50,6 +54,17 @@ def _route_daraja(app: Flask, gate: Gate, express: Express, paybill: Paybill) ->
         "/mpesa/c2b/v2/simulate": lambda: paybill.simulate(request),
         "/pulltransactions/v1/register": lambda: paybill.register_pull(request),
         "/pulltransactions/v1/query": lambda: paybill.pull(request),
+    }
+    for path, view in routes.items():
+        app.add_url_rule(path, path, view, methods=["POST"])
+
+
+def _route_instructions(app: Flask, instructions: Instructions) -> None:
+    routes = {
+        "/mpesa/b2c/v1/paymentrequest": lambda: instructions.pay_out(request),
+        "/mpesa/b2c/v3/paymentrequest": lambda: instructions.pay_out(request),
+        "/mpesa/reversal/v1/request": lambda: instructions.reverse(request),
+        "/mpesa/transactionstatus/v1/query": lambda: instructions.look_up(request),
     }
     for path, view in routes.items():
         app.add_url_rule(path, path, view, methods=["POST"])

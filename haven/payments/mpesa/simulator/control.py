@@ -67,6 +67,8 @@ class Control:
                         shortcode: {"confirmation": urls.confirmation, "validation": urls.validation}
                         for shortcode, urls in self.world.c2b_urls.items()
                     },
+                    "paid_out": [row.as_json() for row in self.world.paid_out[-limit:]],
+                    "taken_back": dict(self.world.taken_back),
                     "chosen": {phone: scenario.name for phone, scenario in self.world.chosen.items()},
                 }
             )

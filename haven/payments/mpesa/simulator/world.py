@@ -155,6 +155,10 @@ class World:
     pullers: set[str] = field(default_factory=set)
     queried_at: dict[str, deque[datetime]] = field(default_factory=dict)
     errors_made: int = 0
+    instructed: set[str] = field(default_factory=set)
+    paid_out: list[Moved] = field(default_factory=list)
+    taken_back: dict[str, str] = field(default_factory=dict)
+    """Receipt of a payment that was reversed → receipt of its reversal."""
 
     @classmethod
     def new(cls, options: Options) -> World:
@@ -169,7 +173,7 @@ class World:
         """Back to the beginning; businesses, their tokens and their registered addresses stay."""
         with self.lock:
             self.mode = self.options.mode
-            for kept in (self.pushes, self.moved, self.delivered):
+            for kept in (self.pushes, self.moved, self.delivered, self.paid_out, self.instructed):
                 kept.clear()
             for table in self._tables():
                 table.clear()
@@ -183,6 +187,7 @@ class World:
             self.chosen,
             self.queried_at,
             self.balances,
+            self.taken_back,
         )
 
     def book(self, moved: Moved) -> None:
@@ -190,6 +195,12 @@ class World:
         with self.lock:
             self.moved.append(moved)
             self.balances[moved.shortcode] = self.balances.get(moved.shortcode, 0) + moved.amount
+
+    def payment(self, receipt: str, shortcode: str) -> Moved | None:
+        """The money that came to a shortcode with that receipt."""
+        with self.lock:
+            rows = (row for row in self.moved if row.receipt == receipt and row.shortcode == shortcode)
+            return next(rows, None)
 
     def find(self, name: str) -> Push | None:
         """The push with that number or CheckoutRequestID."""
