@@ -16,6 +16,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("haven.stack_commands:status", "Show each process of the stack: state, pid, address."),
     "db": ("haven.db.commands:db", "Upgrade, downgrade and inspect the database schema."),
     "demo": ("haven.demo.commands:demo", "Load believable Kenyan agencies: small, medium or large."),
+    "verify": ("haven.billing.commands:verify_command", "Check every agency's books against its rows."),
     "mpesa-simulator": (
         "haven.payments.mpesa.simulator.commands:simulator",
         "Serve a stand-in for Safaricom's M-Pesa API.",

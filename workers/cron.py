@@ -52,6 +52,7 @@ TASKS: Final = (
     Task("mpesa_orphans", 15, payments.submit_orphaned_callbacks),
     Task("overdue_invoices", 300, payments.mark_overdue_invoices),
     Task("late_fees", 300, billing.request_late_fees),
+    Task("books", 900, billing.request_nightly),
     Task("expired_rows", 3600, maintenance.remove_expired),
 )
 
