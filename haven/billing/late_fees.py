@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from haven.billing import ledger, numbers
 from haven.billing.allocation import apply_credit
 from haven.billing.days import AgencyDay, agency_day
-from haven.billing.issuing import Charge, Line, issue_charges, tell_issued
+from haven.billing.issuing import Charge, Line, issue_charges, plan_afresh, tell_issued
 from haven.billing.runs import RunContext
 from haven.db.session import tenant_of
 from haven.errors import Conflict
@@ -90,6 +90,7 @@ def charge_late_fees(context: RunContext, now: dt.datetime | None = None) -> Lat
     while True:
         context.check_cancelled()
         with context.session() as session:
+            plan_afresh(session)
             day = agency_day(session, now)
             lease_ids = _late_leases(session, day, after, BATCH)
             charges = _charge(session, lease_ids, day, now)
