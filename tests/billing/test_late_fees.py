@@ -123,7 +123,14 @@ def test_neither_a_fee_nor_what_is_paid_void_a_draft_or_free_of_fees_costs_one(e
     assert charge(engine, agency).invoices == 0
     an_invoice(engine, agency, lease, due=DUE)
     assert charge(engine, agency).invoices == 1
-    assert charge(engine, agency, at(2027, 3, 1)).invoices == 0
+    assert charge(engine, agency, at(2026, 9, 20)).invoices == 0
+
+
+@pytest.mark.parametrize("now, invoices", [(at(2026, 10, 6), 1), (at(2026, 10, 7), 0)])
+def test_a_fee_that_was_due_a_month_ago_is_charged_and_an_older_one_is_not(engine, now, invoices):
+    agency = an_agency(engine)
+    an_invoice(engine, agency, a_late_lease(engine, agency), due=DUE)
+    assert charge(engine, agency, now).invoices == invoices
 
 
 def test_credit_pays_before_a_fee_is_charged(engine):
