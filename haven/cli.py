@@ -17,6 +17,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "db": ("haven.db.commands:db", "Upgrade, downgrade and inspect the database schema."),
     "doctor": ("haven.doctor.commands:doctor", "Look for what is wrong, and say what to do."),
     "demo": ("haven.demo.commands:demo", "Load believable Kenyan agencies: small, medium or large."),
+    "verify": ("haven.billing.commands:verify_command", "Check every agency's books against its rows."),
     "mpesa-simulator": (
         "haven.payments.mpesa.simulator.commands:simulator",
         "Serve a stand-in for Safaricom's M-Pesa API.",

@@ -55,6 +55,7 @@ TASKS: Final = (
     Task("overdue_invoices", 300, payments.mark_overdue_invoices),
     Task("past_leases", 300, leasing.end_past_leases),
     Task("late_fees", 300, billing.request_late_fees),
+    Task("books", 900, billing.request_nightly),
     Task("expired_rows", 3600, maintenance.remove_expired),
 )
 

@@ -63,6 +63,15 @@ class Charge:
         return sums
 
 
+def plan_afresh(session: Session) -> None:
+    """Forget the plans of this connection, those of its foreign keys' checks too, before a batch is written.
+
+    A plan made while a table was empty reads it from end to end, and is kept while the table grows: the first
+    10,000 invoices of an installation took twice as long.
+    """
+    session.execute(text("DISCARD PLANS"))
+
+
 def issue_charges(session: Session, charges: Sequence[Charge], day: AgencyDay, now: dt.datetime) -> None:
     """Write the invoices, number them and post them to the ledger. Letting credit pay them is the caller's."""
     first_number = numbers.take(session, "INVOICE", len(charges))

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from haven.billing import ledger, numbers
 from haven.billing.allocation import apply_credit
 from haven.billing.days import AgencyDay, agency_day
-from haven.billing.issuing import Charge, Line, issue_charges, tell_issued
+from haven.billing.issuing import Charge, Line, issue_charges, plan_afresh, tell_issued
 from haven.billing.runs import RunContext
 from haven.db.session import tenant_of
 from haven.errors import Conflict
@@ -29,6 +29,8 @@ from haven.operations.jobs import submit
 
 BATCH: Final = 500
 """Leases in one transaction."""
+LOOK_BACK_DAYS: Final = 31
+"""For how long a fee may be charged once it is due. A fee that is agreed today does not charge the debts of years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class LateFees:
 
 
 # round() of a numeric goes half away from zero: half up to the cent. A balance that costs less than half a cent
-# costs nothing. Reads invoice(agency_id, status, due_at, id).
+# costs nothing. Reads invoice(agency_id, status, due_at, id); a lease has at most 90 days of grace.
 _LATE: Final = """
     SELECT {columns}
       FROM invoice i
@@ -48,7 +50,9 @@ _LATE: Final = """
       CROSS JOIN LATERAL (SELECT CASE l.late_fee_kind WHEN 'FLAT' THEN l.late_fee_amount
                                  ELSE round(i.balance * l.late_fee_amount / 100, 2) END AS amount) fee
      WHERE i.agency_id = :agency_id AND i.status IN ('OPEN', 'PARTIALLY_PAID', 'OVERDUE')
-       AND i.due_at < :today AND i.due_at + l.grace_days < :today AND i.balance > 0
+       AND i.due_at BETWEEN CAST(:today AS date) - :look_back_days - 90 AND CAST(:today AS date) - 1
+       AND i.due_at + l.grace_days BETWEEN CAST(:today AS date) - :look_back_days AND CAST(:today AS date) - 1
+       AND i.balance > 0
        AND i.late_fee_of IS NULL AND l.late_fee_kind <> 'NONE' AND fee.amount > 0
        AND NOT EXISTS (SELECT FROM invoice f WHERE f.agency_id = i.agency_id AND f.late_fee_of = i.id)
        AND {condition}
@@ -90,6 +94,7 @@ def charge_late_fees(context: RunContext, now: dt.datetime | None = None) -> Lat
     while True:
         context.check_cancelled()
         with context.session() as session:
+            plan_afresh(session)
             day = agency_day(session, now)
             lease_ids = _late_leases(session, day, after, BATCH)
             charges = _charge(session, lease_ids, day, now)
@@ -102,8 +107,16 @@ def charge_late_fees(context: RunContext, now: dt.datetime | None = None) -> Lat
 
 
 def _late_leases(session: Session, day: AgencyDay, after: uuid.UUID, limit: int) -> list[uuid.UUID]:
-    values = {"agency_id": tenant_of(session).agency_id, "today": day.today, "after": after, "limit": limit}
+    values = {**_asked(session, day), "after": after, "limit": limit}
     return list(session.execute(_LATE_LEASES, values).scalars())
+
+
+def _asked(session: Session, day: AgencyDay) -> dict[str, Any]:
+    return {
+        "agency_id": tenant_of(session).agency_id,
+        "today": day.today,
+        "look_back_days": LOOK_BACK_DAYS,
+    }
 
 
 def _charge(
@@ -116,7 +129,7 @@ def _charge(
     leases = select(Lease.id).where(Lease.agency_id == agency_id, Lease.id.in_(lease_ids)).order_by(Lease.id)
     session.execute(leases.with_for_update(key_share=True)).all()
     apply_credit(session, lease_ids, day.today, now)
-    values = {"agency_id": agency_id, "today": day.today, "lease_ids": [str(one) for one in lease_ids]}
+    values = {**_asked(session, day), "lease_ids": [str(one) for one in lease_ids]}
     # Asked after the lock, so that a payment or a run beside this one is seen.
     charges = [
         Charge(

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from haven.billing import ledger
 from haven.billing.allocation import apply_credit
 from haven.billing.days import agency_day
-from haven.billing.issuing import Charge, Line, issue_charges, tell_issued
+from haven.billing.issuing import Charge, Line, issue_charges, plan_afresh, tell_issued
 from haven.billing.models import Invoice, InvoiceLine
 from haven.billing.proration import due_date, last_day, month_of, prorated, stay
 from haven.db.session import tenant_of
@@ -101,6 +101,7 @@ def run_period(context: RunContext, period: str, now: dt.datetime | None = None)
     while True:
         context.check_cancelled()
         with context.session() as session:
+            plan_afresh(session)
             lease_ids = _lock_batch(session, month, after)
             billed = _bill(session, month, lease_ids, now)
         if not lease_ids:

@@ -40,6 +40,7 @@ from haven.billing.owner_shares import owner_postings
 from haven.billing.proration import due_date, prorated, stay
 from haven.billing.runs import RunContext, RunResult, request_run, run_period
 from haven.billing.statements import TenantStatement, tenant_statement
+from haven.billing.verify import Finding, report, request_nightly, verify
 
 __all__ = [
     "LINE_KINDS",
@@ -48,6 +49,7 @@ __all__ = [
     "AccountTotal",
     "AgencyDay",
     "Deposit",
+    "Finding",
     "LateFees",
     "LockedLease",
     "OwnerBalance",
@@ -83,7 +85,9 @@ __all__ = [
     "refund",
     "release_payment",
     "remove",
+    "report",
     "request_late_fees",
+    "request_nightly",
     "request_run",
     "retain",
     "reverse_disbursement",
@@ -96,5 +100,6 @@ __all__ = [
     "tenant_statement",
     "trial_balance",
     "update",
+    "verify",
     "void",
 ]

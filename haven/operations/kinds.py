@@ -22,6 +22,7 @@ class Kind:
 KINDS: Final[dict[str, Kind]] = {
     "rent_run": Kind("payments", "workers.payments:rent_run", timeout_s=1800),
     "late_fees": Kind("payments", "workers.payments:late_fees", timeout_s=1800),
+    "verify_books": Kind("maintenance", "workers.maintenance:verify_books", timeout_s=1800),
     "mpesa_query": Kind("payments", "workers.payments:mpesa_query", timeout_s=60),
     "mpesa_apply": Kind("payments", "workers.payments:mpesa_apply", max_attempts=20, timeout_s=60),
     "mpesa_pull": Kind("payments", "workers.payments:mpesa_pull", timeout_s=600),

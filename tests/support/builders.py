@@ -20,7 +20,7 @@ from haven.db.session import tenant_session
 from haven.identity.models import Agency
 from haven.leasing.models import Lease, Tenant
 from haven.payments import service as payments
-from haven.portfolio.models import Property, Unit
+from haven.portfolio.models import Owner, Property, Unit
 
 _numbers = itertools.count(1)
 YEAR_START = dt.date(2026, 1, 1)
@@ -33,6 +33,20 @@ def an_agency(engine: Engine, **columns: Any) -> uuid.UUID:
     with tenant_session(engine, agency_id, "test", is_platform=True) as session:
         session.add(Agency(id=agency_id, **columns))
     return agency_id
+
+
+def an_owner(engine: Engine, agency_id: uuid.UUID, fee: str = "8.00", **columns: Any) -> uuid.UUID:
+    """A landlord who pays ``fee`` per cent of the rent collected."""
+    columns = {"full_name": "Achieng Otieno", "management_fee_percent": Decimal(fee)} | columns
+    return _add(engine, agency_id, Owner, columns)
+
+
+def an_owners_lease(
+    engine: Engine, agency_id: uuid.UUID, owner_id: uuid.UUID, *args: Any, **options: Any
+) -> uuid.UUID:
+    """A lease of a unit of the owner's; arguments as ``a_lease``."""
+    unit_id = a_unit(engine, agency_id, a_property(engine, agency_id, owner_id=owner_id))
+    return a_lease(engine, agency_id, *args, unit_id=unit_id, **options)
 
 
 def a_property(engine: Engine, agency_id: uuid.UUID, **columns: Any) -> uuid.UUID:

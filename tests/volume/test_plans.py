@@ -10,7 +10,7 @@ from sqlalchemy import event, text
 from werkzeug.datastructures import MultiDict
 
 from haven.api.listing import Listing
-from haven.billing.routes import INVOICES
+from haven.billing.routes import ACCOUNTS, CREDIT_NOTES, DISBURSEMENTS, ENTRIES, INVOICES
 from haven.db.session import tenant_session
 from haven.identity.routes import AUDIT, USERS
 from haven.leasing.routes import LEASES, TENANTS
@@ -29,6 +29,10 @@ LISTS = {
     "invoices": INVOICES.listing,
     "payments": PAYMENTS,
     "users": USERS.listing,
+    "credit notes": CREDIT_NOTES,
+    "disbursements": DISBURSEMENTS.listing,
+    "ledger accounts": ACCOUNTS,
+    "ledger entries": ENTRIES,
     "jobs": JOBS,
     "audit": AUDIT,
 }
