@@ -22,12 +22,18 @@ from haven.portfolio.models import Unit
 from tests.payments.conftest import House
 
 ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
+_lines = itertools.count(1000)
 _receipts = itertools.count(secrets.randbelow(10**6) * 1000)
 
 
 def a_receipt() -> str:
     """A receipt that no other test uses."""
     return f"UK{next(_receipts) % 10**8:08d}"
+
+
+def a_line() -> str:
+    """A phone that no other test of the paybill uses, whose owner pays."""
+    return f"+2547{next(_lines)}5555"
 
 
 def an_address(house: House, shortcode: str | None = None) -> str:

@@ -13,7 +13,7 @@ from haven.payments import service as payments
 from haven.payments.models import MpesaAttempt
 from haven.payments.mpesa.answers import QueryAnswer
 from haven.payments.paybill import witness
-from tests.payments.paybill import (
+from tests.payments.paybill.money import (
     a_notice,
     a_receipt,
     an_address,

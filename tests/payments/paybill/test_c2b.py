@@ -7,7 +7,7 @@ import pytest
 from haven.payments import service as payments
 from haven.payments.mpesa.messages import UnreadableCallback, parse_c2b
 from haven.payments.paybill import validation
-from tests.payments.paybill import (
+from tests.payments.paybill.money import (
     ACCEPTED,
     a_notice,
     a_receipt,

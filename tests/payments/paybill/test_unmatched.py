@@ -10,7 +10,7 @@ from haven.payments import service as payments
 from tests.api.conftest import an_invoice as an_invoice_of
 from tests.api.conftest import caller_of, let_a_flat  # noqa: F401  a fixture
 from tests.payments.conftest import House
-from tests.payments.paybill import (
+from tests.payments.paybill.money import (
     a_notice,
     a_receipt,
     an_address,

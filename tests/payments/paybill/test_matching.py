@@ -11,7 +11,7 @@ from haven.db.migrate import sqlalchemy_url
 from haven.payments.paybill.accounts import folded
 from haven.payments.paybill.matching import place
 from haven.payments.paybill.payers import payer_of
-from tests.payments.paybill import masked, phone_of, reference_of, rename
+from tests.payments.paybill.money import masked, phone_of, reference_of, rename
 from tests.support.builders import a_lease, a_phone, a_tenant, a_unit, an_invoice
 
 NOW = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
