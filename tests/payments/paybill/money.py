@@ -6,7 +6,6 @@ import datetime as dt
 import itertools
 import json
 import secrets
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import select, text, update
@@ -86,7 +85,7 @@ def keep(house: House, token: str, body: bytes, kind: Any = "C2B_CONFIRMATION") 
     return inbox_id
 
 
-def hear(house: House, token: str, body: bytes, kind: Any = "C2B_CONFIRMATION") -> MpesaInbox:
+def hear(house: House, token: str, body: bytes, kind: Any = "C2B_CONFIRMATION") -> Any:
     """Store a callback and apply it; its row in the inbox."""
     inbox_id = keep(house, token, body, kind)
     with house.session() as session:
@@ -122,7 +121,7 @@ def phone_of(house: House, lease_id: Any = None) -> str:
         ).scalar_one()
 
 
-def paid(house: House) -> list[Payment]:
+def paid(house: House) -> Any:
     """The agency's completed payments, oldest first."""
     with house.session() as session:
         return session.scalars(
@@ -130,7 +129,7 @@ def paid(house: House) -> list[Payment]:
         ).all()
 
 
-def waiting(house: House) -> list[UnmatchedReceipt]:
+def waiting(house: House) -> Any:
     """Receipts that wait for a person."""
     with house.session() as session:
         return session.scalars(
@@ -148,7 +147,7 @@ def notes(house: House, payment_id: Any) -> list[MpesaEvidence]:
         ).all()
 
 
-def received(house: House) -> Decimal:
+def received(house: House) -> Any:
     """What has come into M-Pesa clearing."""
     with house.session() as session:
         return session.execute(

@@ -1,6 +1,7 @@
 """What is paid to the paybill, as M-Pesa tells of it over HTTP: confirmations are money, once; validations never are."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_rent_paid_to_the_account_of_a_unit_pays_its_oldest_invoice(client, hous
     "left_out", [(), ("FirstName", "MiddleName", "LastName"), ("InvoiceNumber", "TransTime")]
 )
 def test_numbers_texts_and_missing_keys_are_the_same(client, house, token, amount, left_out):
-    odd = dict.fromkeys(left_out, ...) | {"ThirdPartyTransID": None, "Unknown": [1]}
+    odd: dict[str, Any] = dict.fromkeys(left_out, ...) | {"ThirdPartyTransID": None, "Unknown": [1]}
     post(client, token, a_notice(amount=amount, account=reference_of(house), **odd))
     assert [payment.amount for payment in paid(house)] == [25000]
 

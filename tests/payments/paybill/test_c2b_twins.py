@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import threading
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -13,6 +14,7 @@ from haven.payments import service as payments
 from haven.payments.models import MpesaAttempt
 from haven.payments.mpesa.answers import QueryAnswer
 from haven.payments.paybill import witness
+from haven.payments.suspense import standing
 from tests.payments.paybill.money import (
     a_notice,
     a_receipt,
@@ -191,8 +193,8 @@ def test_of_two_pushes_of_one_payer_the_one_before_the_money_is_meant(house, tok
             payments.apply_answer(session, push.attempt_id, QueryAnswer("PAID", "0", "processed"))
         pushes.append(push)
     receipts = [a_receipt(), a_receipt()]
-    for receipt, ago in zip(receipts, (7.5, 4.5), strict=True):
-        at = now - dt.timedelta(minutes=ago)
+    for receipt, seconds_ago in zip(receipts, (450, 270), strict=True):
+        at = now - dt.timedelta(seconds=seconds_ago)
         hear(house, token, a_notice(receipt, "10", pushes[0].reference, masked(phone), at))
     assert [house.payment(push.payment_id).reference for push in pushes] == receipts
 
@@ -254,7 +256,8 @@ def test_money_in_suspense_is_of_a_payment_that_lacked_its_receipt(house, token)
 
 def at_once(house, *inbox_ids):
     """Apply them in threads of their own; what came of each."""
-    outcomes, gate = [], threading.Barrier(len(inbox_ids), timeout=30)
+    outcomes: list[Any] = []
+    gate = threading.Barrier(len(inbox_ids), timeout=30)
 
     def apply(inbox_id):
         gate.wait()
@@ -301,7 +304,7 @@ def test_without_the_lock_of_the_receipt_money_is_booked_twice(house, token, mon
     stray = a_notice(receipt, "700.00", account="NOWHERE", payer="254733111222")
     tellings = [store_push(house, push, paid_body(receipt, amount=700)), keep(house, token, stray)]
     have_looked = threading.Barrier(2, timeout=30)
-    standing, hold = statuses.standing, witness._hold
+    hold = witness._hold
     monkeypatch.setattr(callbacks, "lock_receipt", lambda *_: None)
     monkeypatch.setattr(witness, "lock_receipt", lambda *_: None)
 

@@ -12,7 +12,7 @@ from haven.embedded_servers import free_port
 from haven.operations.models import Job
 from haven.payments import service as payments
 from haven.payments.models import C2bAddress, MpesaAttempt, Payment, ReconciliationRun
-from haven.payments.mpesa.answers import Fault, PulledPage, read_pulled_page, read_registration
+from haven.payments.mpesa.answers import Fault, PulledPage, read_pulled, read_pulled_page, read_registration
 from haven.payments.mpesa.client import CallFailed, MpesaClient
 from haven.payments.mpesa.eat import EAT
 from haven.payments.mpesa.pulls import pulled_pages
@@ -315,8 +315,7 @@ def test_anything_else_is_a_fault(status, body):
     ],
 )
 def test_a_time_to_come_is_nairobis(written, meant):
-    (row, _) = read_pulled_page(body_of("c2b-13.json")).rows
-
+    row = read_pulled(body_of("c2b-13.json"))[0]
     row = dataclasses.replace(row, paid_at=NOW + written)
     assert seen_in_list(row, NOW).paid_at == NOW + meant
 
