@@ -31,6 +31,7 @@ def test_what_is_not_given_has_its_default():
         ("SMTP_URL", "mail.test:25", "SMTP_URL must start with smtp:// or smtps://."),
         ("SMTP_URL", "smtp://mail.test", "MAIL_FROM must be an e-mail address"),
         ("MPESA_CALLBACK_SOURCES", "maybe", "MPESA_CALLBACK_SOURCES must be off, log or enforce"),
+        ("MPESA_CALLBACK_ADDRESSES", "10.0.0.0/8,here", "MPESA_CALLBACK_ADDRESSES must hold addresses"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_rule(name, value, words):
