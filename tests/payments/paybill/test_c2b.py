@@ -141,8 +141,7 @@ def test_an_amount_of_nothing_is_no_money(client, house, token):
 @pytest.mark.parametrize("call", ["confirmation", "validation"])
 def test_a_token_that_is_not_ours_learns_and_leaves_nothing(client, house, token, call, change):
     answer = post(client, change(token), a_notice(account=reference_of(house)), call)
-    assert answer.status_code == 200
-    assert answer.get_json()["ResultDesc"] == "Accepted"
+    assert answer.status_code == 404
     assert (house.inbox(), received(house)) == ([], 0)
 
 
