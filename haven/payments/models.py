@@ -119,8 +119,9 @@ class MpesaAttempt(Owned, Base):
             postgresql_where=text("state IN ('SENDING', 'ACCEPTED', 'UNKNOWN')"),
         ),
         Index("mpesa_attempt_same_amount_idx", "agency_id", "phone", "amount", "created_at"),
-        # Whose payment a C2B confirmation may be: its payer is often hashed or masked.
-        Index("mpesa_attempt_twin_idx", "agency_id", "amount", "created_at"),
+        # Which push a C2B confirmation may belong to. Its payer is often hashed; and comparing amounts is not leakproof,
+        # so that behind row-level security no index on an amount is used.
+        Index(None, "agency_id", "created_at"),
         Index(
             "mpesa_attempt_due_idx",
             "agency_id",

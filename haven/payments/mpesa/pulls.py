@@ -29,6 +29,8 @@ def pulled_pages(
         MpesaError: a page could not be had; those before it are good.
     """
     since = max(since - _ZONE_DOUBT, now - HORIZON)
+    # Written in whole seconds, and the last one is meant to be within.
+    until += timedelta(seconds=1)
     offset, seen = 0, set[str]()
     for _ in range(_MOST_PAGES):
         page = _page(client, shortcode, since, until, offset)

@@ -37,7 +37,7 @@ INDEXES = (
     ("unit_agency_id_account_key_idx", "unit", ["agency_id", "account_key"]),
     ("tenant_agency_id_phone_hash_idx", "tenant", ["agency_id", "phone_hash"]),
     ("tenant_agency_id_phone_ending_idx", "tenant", ["agency_id", "phone_ending"]),
-    ("mpesa_attempt_twin_idx", "mpesa_attempt", ["agency_id", "amount", "created_at"]),
+    ("mpesa_attempt_agency_id_created_at_idx", "mpesa_attempt", ["agency_id", "created_at"]),
 )
 PLAIN = (
     ("payer_name", sa.Text()),

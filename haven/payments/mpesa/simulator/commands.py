@@ -44,6 +44,14 @@ DEFAULT_CONSUMER_SECRET: Final = "simulator-secret"  # noqa: S105 (it opens noth
 @click.option("--queries-per-minute", default=0, show_default=True, help="Limit of status queries; 0: none.")
 @click.option("--same-amount-rule", is_flag=True, help="Refuse (17) the same amount within two minutes.")
 @click.option("--c2b-validation", is_flag=True, help="Ask the ValidationURL before a paybill payment.")
+@click.option("--register-once", is_flag=True, help="Keep the first C2B addresses, as in production.")
+@click.option(
+    "--pull-page",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="Rows of one answer of Pull Transactions.",
+)
 def simulator(
     host: str,
     port: int,
@@ -61,6 +69,8 @@ def simulator(
     queries_per_minute: int,
     same_amount_rule: bool,
     c2b_validation: bool,
+    register_once: bool,
+    pull_page: int,
 ) -> None:
     """Serve a stand-in for Safaricom's M-Pesa API, with phones that ring at / in a browser."""
     from haven.payments.mpesa.simulator.server import (
@@ -85,6 +95,8 @@ def simulator(
         same_amount_rule=same_amount_rule,
         queries_per_minute=queries_per_minute,
         c2b_validation=c2b_validation,
+        register_once=register_once,
+        pull_page=pull_page,
     )
     click.echo(f"M-Pesa simulator on http://{host}:{port} ({mode} mode, speed {speed:g})")
     SimulatorServer(options, host, port).run()

@@ -39,6 +39,8 @@ class Options:
         same_amount_rule: refuse (17) the same amount from the same payer within two minutes.
         queries_per_minute: 429 above it; 0 for no limit. Safaricom's sandbox has 5.
         c2b_validation: ask the ValidationURL before a paybill payment goes through.
+        register_once: keep the first C2B addresses of a shortcode, as M-Pesa does in production.
+        pull_page: rows of one answer of Pull Transactions.
     """
 
     merchant: Merchant
@@ -53,3 +55,5 @@ class Options:
     same_amount_rule: bool = False
     queries_per_minute: int = 0
     c2b_validation: bool = False
+    register_once: bool = False
+    pull_page: int = 1000

@@ -24,7 +24,6 @@ from haven.payments.mpesa.simulator.world import C2bUrls, Delivered, Moved, Worl
 
 VALIDATION_TIMEOUT_S: Final = 8.0
 PULL_HORIZON: Final = timedelta(hours=48)
-_PULL_PAGE: Final = 1000
 _PHONE: Final = re.compile(r"254[17][0-9]{8}", re.ASCII)
 _AMOUNT: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
@@ -49,7 +48,7 @@ class Paybill:
         self._courier = courier
 
     def register(self, request: Request, version: int) -> Response:
-        """Take the two addresses of a shortcode; as in the sandbox, they may be changed at will."""
+        """Take the two addresses of a shortcode; as in the sandbox, they may be changed at will, unless told not to."""
         merchant, _ = self._gate.merchant(request)
         body = self._gate.body(request)
         self._check_shortcode(body, merchant)
@@ -60,6 +59,8 @@ class Paybill:
         if not urls.confirmation.startswith(("http://", "https://")):
             raise invalid("ConfirmationURL")
         with self._world.lock:
+            if self._world.options.register_once and merchant.shortcode in self._world.c2b_urls:
+                raise DarajaError(500, "500.003.1001", "Urls are already registered")
             self._world.c2b_urls[merchant.shortcode] = urls
         return json_answer({**self._ids("register", merchant), "ResponseDescription": "Success"})
 
@@ -126,7 +127,7 @@ class Paybill:
                 for row in self._world.moved
                 if row.shortcode == merchant.shortcode and since <= row.at <= until
             ]
-        return self._pulled(merchant, found[int(offset) : int(offset) + _PULL_PAGE])
+        return self._pulled(merchant, found[int(offset) : int(offset) + self._world.options.pull_page])
 
     def _pulled(self, merchant: Merchant, rows: list[Moved]) -> Response:
         return json_answer(
