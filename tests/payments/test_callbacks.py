@@ -10,7 +10,7 @@ from sqlalchemy import Select, event, select, update
 from sqlalchemy.orm import Session
 
 from haven.errors import NotFound
-from haven.operations.models import WebhookDelivery, WebhookEndpoint
+from haven.operations.models import Alert, WebhookDelivery, WebhookEndpoint
 from haven.payments import callbacks
 from haven.payments import service as payments
 from haven.payments.models import MpesaAttempt, MpesaInbox
@@ -243,6 +243,21 @@ def test_another_amount_needs_a_person(house, push, amount):
 @pytest.mark.parametrize("amount", [25000, 25000.0, "25000.00"])
 def test_the_same_amount_in_any_spelling_is_the_same(house, push, amount):
     assert hear(house, push, paid_body(amount=amount)).outcome == "Paid."
+
+
+def test_what_needs_a_person_alerts_and_is_told_to_the_webhooks(house, push):
+    with house.session() as session:
+        session.add(
+            WebhookEndpoint(
+                agency_id=house.agency_id, url="https://x.test", events=["alert.firing"], secret=b"sealed"
+            )
+        )
+    hear(house, push, paid_body(amount=1))
+    with house.session() as session:
+        (alert,) = session.scalars(select(Alert))
+        (told,) = session.scalars(select(WebhookDelivery.payload))
+    assert (alert.state, alert.fingerprint) == ("FIRING", f"payments_need_review/payment:{push.payment_id}")
+    assert (told["payment_id"], told["code"]) == (str(push.payment_id), "AMOUNT_DIFFERS")
 
 
 def test_a_receipt_of_another_payment_needs_a_person(house, push):

@@ -29,6 +29,7 @@ def test_what_is_not_given_has_its_default():
         ("DATABASE_URL", "mysql://x", "DATABASE_URL must start with postgresql://."),
         ("PUBLIC_URL", "haven.test", "PUBLIC_URL must start with http:// or https://."),
         ("MPESA_CALLBACK_SOURCES", "maybe", "MPESA_CALLBACK_SOURCES must be off, log or enforce"),
+        ("MPESA_CALLBACK_ADDRESSES", "10.0.0.0/8,here", "MPESA_CALLBACK_ADDRESSES must hold addresses"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_rule(name, value, words):
