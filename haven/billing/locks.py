@@ -1,7 +1,7 @@
 """The lock that keeps all money of one lease in order.
 
-Whatever moves money of a lease holds its row first. The order everywhere is: lease → invoices (by due date
-and id) → payments (by id) → M-Pesa attempt → counter → ledger.
+Whatever moves money of a lease holds its row first. The order everywhere is: receipt of M-Pesa (an advisory lock) →
+lease → invoices (by due date and id) → payments (by id) → M-Pesa attempt → counter → ledger.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ PERMISSIONS: Final[dict[str, str]] = {
     "payments:read": "List and read payments and receipts",
     "payments:write": "Ask for rent by M-Pesa, record cash and bank payments",
     "payments:reverse": "Reverse a payment",
-    "payments:admin": "Replay what the provider sent",
+    "payments:admin": "Replay what the provider sent; register the paybill's addresses",
     "jobs:read": "Read jobs",
     "jobs:write": "Cancel and retry jobs",
     "webhooks:read": "List and read webhooks and their deliveries",

@@ -127,11 +127,13 @@ def replay(session: Session, inbox_id: uuid.UUID, now: dt.datetime | None = None
 class _Verdict:
     """What becomes of the inbox row.
 
-    ``APPLIED``: it was acted on; ``IGNORED``: it was known; ``REJECTED``: it cannot be used.
+    ``APPLIED``: it was acted on; ``IGNORED``: it was known; ``REJECTED``: it cannot be used. ``needs_person``: money may
+    have moved of which nothing is booked, so an alert says so.
     """
 
     state: str
     outcome: str
+    needs_person: bool = False
 
 
 def _apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime, *, is_replay: bool) -> str:
@@ -144,6 +146,9 @@ def _apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime, *, is_replay
     inbox.applied_at = now
     inbox.tries += 1
     session.flush()
+    if verdict.needs_person:
+        about = {"inbox_id": str(inbox.id), "why": verdict.outcome}
+        raise_alert(session, PAYMENTS_NEED_REVIEW, f"inbox:{inbox.id}", **about)
     return verdict.outcome
 
 
@@ -201,8 +206,7 @@ def _judge_confirmation(session: Session, inbox: MpesaInbox, now: dt.datetime) -
         notice = parse_c2b(inbox.body)
     except UnreadableCallback as error:
         log.warning("confirmation_unreadable", inbox=str(inbox.id), why=str(error))
-        raise_alert(session, PAYMENTS_NEED_REVIEW, f"inbox:{inbox.id}", code="UNREADABLE", why=str(error))
-        return _Verdict("REJECTED", f"It cannot be read: {error}.")
+        return _Verdict("REJECTED", f"It cannot be read: {error}.", needs_person=True)
     sighting = witness(session, seen_in_notice(notice, inbox.id, now), now)
     return _Verdict(_STATE_OF_SIGHTING[sighting.result], sighting.outcome)
 
@@ -269,16 +273,21 @@ def _paid_again(
         return _Verdict(
             "REJECTED",
             f"It is already paid with the receipt {payment.reference}; {callback.receipt} needs a look.",
+            needs_person=True,
         )
     if callback.amount != payment.amount:
         log.error("amount_differs_after_payment", payment=str(payment.id))
         return _Verdict(
-            "REJECTED", f"It is already paid, but this says {_shown(callback.amount)}: it needs a look."
+            "REJECTED",
+            f"It is already paid, but this says {_shown(callback.amount)}: it needs a look.",
+            needs_person=True,
         )
     if _is_taken(session, payment, callback.receipt):
         log.error("receipt_taken", payment=str(payment.id))
         return _Verdict(
-            "REJECTED", f"The receipt {callback.receipt} is already on another payment: it needs a look."
+            "REJECTED",
+            f"The receipt {callback.receipt} is already on another payment: it needs a look.",
+            needs_person=True,
         )
     payment.reference = callback.receipt
     claim(session, callback.receipt, payment.id, now)
@@ -297,7 +306,7 @@ def _paid_by_hand_as_well(
     if callback.amount != payment.amount:
         log.error("amount_differs_after_payment", payment=str(payment.id))
         why = f"It is already paid, but this says {_shown(callback.amount)}: it needs a look."
-        return _Verdict("REJECTED", why)
+        return _Verdict("REJECTED", why, needs_person=True)
     if _is_taken(session, payment, callback.receipt):
         return _Verdict("IGNORED", "A duplicate: the payment made by hand besides has this receipt.")
     assert callback.receipt is not None

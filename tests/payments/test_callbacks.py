@@ -364,7 +364,10 @@ def test_a_receipt_that_comes_later_and_is_taken_needs_a_look(house, push):
 
 def test_a_second_receipt_for_one_request_needs_a_look(house, push):
     hear(house, push, paid_body())
-    assert hear(house, push, paid_body(receipt="UKO2ABCDEF")).state == "REJECTED"
+    row = hear(house, push, paid_body(receipt="UKO2ABCDEF"))
+    assert row.state == "REJECTED"
+    with house.session() as session:
+        assert session.scalars(select(Alert.fingerprint)).all() == [f"payments_need_review/inbox:{row.id}"]
     check_books(house.engine, house.agency_id)
 
 

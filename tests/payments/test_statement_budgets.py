@@ -10,6 +10,7 @@ from sqlalchemy import event
 
 from haven.billing import service as billing
 from haven.payments import service as payments
+from tests.payments.paybill.money import a_notice, an_address, keep, reference_of
 from tests.payments.test_callbacks import paid_body, store
 from tests.support.builders import a_draft, a_payment, a_phone, an_invoice
 
@@ -53,6 +54,20 @@ def test_a_callback_is_applied(long_lease, count):
     push = long_lease.start(a_phone(), "12000", invoice_id=None, lease_id=long_lease.lease_id)
     inbox_id = store(long_lease, push, paid_body(amount=12000))
     assert count(payments.apply_callback, inbox_id) <= 18
+
+
+def test_a_payment_to_the_paybill_is_booked(long_lease, count):
+    by_account = a_notice(account=reference_of(long_lease), amount="12000.00")
+    inbox_id = keep(long_lease, an_address(long_lease), by_account)
+    assert count(payments.apply_callback, inbox_id) <= 20
+
+
+def test_a_payment_told_twice_costs_no_more(long_lease, count):
+    push = long_lease.start(a_phone(), "12000", invoice_id=None, lease_id=long_lease.lease_id)
+    twin = a_notice(account=push.reference, amount="12000.00", payer=push.phone[1:])
+    token = an_address(long_lease)
+    assert count(payments.apply_callback, keep(long_lease, token, twin)) <= 20
+    assert count(payments.apply_callback, keep(long_lease, token, twin)) <= 7
 
 
 def test_an_invoice_is_issued(long_lease, count):

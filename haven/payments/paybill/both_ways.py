@@ -16,6 +16,7 @@ from haven.payments.models import MpesaAttempt, MpesaEvidence, Payment
 from haven.payments.paybill.payers import payer_of
 from haven.payments.paybill.seen import Seen
 from haven.payments.paybill.witness import record
+from haven.payments.statuses import note_evidence
 from haven.payments.suspense import claim
 
 
@@ -42,4 +43,6 @@ def record_besides(
     seen = Seen("C2B", receipt, attempt.amount, paid_at, attempt.account_reference, payer_of(attempt.phone))
     payment = record(session, lease, seen)
     claim(session, receipt, payment.id)
+    note = seen.evidence(says="paid", matched_by="CALLBACK")
+    note_evidence(session, payment.id, "PUSH", attempt_id=attempt.id, code="0", **note)
     return payment

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import structlog
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -40,6 +40,7 @@ NIGHT_HOUR: Final = 2
 """Hour in Nairobi at which a night's pass is due."""
 _LATEST: Final = dt.timedelta(minutes=2)
 """M-Pesa need not list what has only just moved."""
+_KEPT: Final = dt.timedelta(days=90)
 _MOST_REPORTED: Final = 100
 _MOST_COMPARED: Final = 10_000
 _GIVES_A_LIST: Final = ("REGISTERED", "ALREADY_REGISTERED")
@@ -97,17 +98,10 @@ def pull(context: QueryContext, kind: Kind, now: dt.datetime | None = None) -> d
     """
     now = now or dt.datetime.now(dt.UTC)
     since = now - (WINDOW if kind == "RECENT" else HORIZON)
+    tally = _Tally()
     with context.session() as session:
         run_id = _begin(session, kind, since, now)
-        credentials = credentials_of(session, context.runtime.settings)
-    tally, error = _Tally(), None
-    try:
-        with client_for(context.runtime, credentials) as client:
-            for page in pulled_pages(client, credentials.shortcode, since, now, now):
-                _compare(context, page, tally, now)
-    except MpesaError as failure:
-        error = str(failure)
-        log.warning("pull_failed", code=failure.code, message=failure.message)
+    error = _read_list(context, tally, since, now)
     with context.session() as session:
         if error is None and kind == "NIGHTLY":
             _report_unlisted(session, tally, since, now)
@@ -121,6 +115,21 @@ def pull(context: QueryContext, kind: Kind, now: dt.datetime | None = None) -> d
         "mismatched": tally.mismatched,
         "unanswered": tally.unanswered,
     }
+
+
+def _read_list(context: QueryContext, tally: _Tally, since: dt.datetime, now: dt.datetime) -> str | None:
+    """Ask for the list and compare each page; why it was not read to its end, or None."""
+    try:
+        with context.session() as session:
+            credentials = credentials_of(session, context.runtime.settings)
+        with client_for(context.runtime, credentials) as client:
+            for page in pulled_pages(client, credentials.shortcode, since, now, now):
+                _compare(context, page, tally, now)
+    except (MpesaError, Conflict, ValueError) as failure:
+        # No answer; or the credentials are gone, or sealed with another SECRET_KEY.
+        log.warning("pull_failed", why=str(failure))
+        return str(failure)
+    return None
 
 
 def _last_night(now: dt.datetime) -> dt.datetime:
@@ -138,7 +147,7 @@ def _submit(session: Session, kind: Kind) -> bool:
 
 
 def _begin(session: Session, kind: Kind, since: dt.datetime, now: dt.datetime) -> uuid.UUID:
-    """The run's row; one that a killed worker left is ended."""
+    """The run's row. One that a killed worker left is ended, and those of long ago are removed."""
     agency_id = tenant_of(session).agency_id
     session.execute(
         update(ReconciliationRun)
@@ -148,6 +157,13 @@ def _begin(session: Session, kind: Kind, since: dt.datetime, now: dt.datetime) -
             ReconciliationRun.status == "RUNNING",
         )
         .values(status="FAILED", error="It was cut off.", finished_at=now)
+    )
+    session.execute(
+        delete(ReconciliationRun).where(
+            ReconciliationRun.agency_id == agency_id,
+            ReconciliationRun.kind == kind,
+            ReconciliationRun.created_at < now - _KEPT,
+        )
     )
     run_id = new_id()
     session.execute(

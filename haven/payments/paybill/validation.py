@@ -24,7 +24,7 @@ ACCEPTED: Final = "0"
 UNKNOWN_ACCOUNT: Final = "C2B00012"
 INVALID_AMOUNT: Final = "C2B00013"
 INVALID_SHORTCODE: Final = "C2B00015"
-_AT_MOST_MS: Final = 3000
+_AT_MOST_MS: Final = 1000
 
 
 def validate(session: Session, inbox_id: uuid.UUID, now: dt.datetime | None = None) -> str:

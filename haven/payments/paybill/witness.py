@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.db.session import tenant_of
+from haven.operations.alerts import PAYMENTS_NEED_REVIEW, raise_alert
 from haven.payments.models import MpesaAttempt, Payment, UnmatchedReceipt
 from haven.payments.paybill.matching import place_of
 from haven.payments.paybill.seen import Seen
@@ -88,9 +89,8 @@ def _booked(session: Session, seen: Seen) -> Sighting | None:
     )
     if agrees:
         return Sighting("KNOWN", "A duplicate: this receipt is booked.", payment.id)
-    log.error("amount_differs", payment=str(payment.id), source=seen.source)
     why = f"It says {seen.amount}, but the receipt is booked with {payment.amount}: it needs a look."
-    return Sighting("MISMATCHED", why, payment.id)
+    return _mismatch(session, seen, why, payment.id)
 
 
 def _waiting(session: Session, seen: Seen) -> Sighting | None:
@@ -105,9 +105,15 @@ def _waiting(session: Session, seen: Seen) -> Sighting | None:
         return None
     if amount == seen.amount:
         return Sighting("KNOWN", "A duplicate: this receipt waits among the unmatched ones.")
-    log.error("amount_differs", receipt=seen.receipt, source=seen.source)
     why = f"It says {seen.amount}, but the receipt waits unmatched with {amount}: it needs a look."
-    return Sighting("MISMATCHED", why)
+    return _mismatch(session, seen, why)
+
+
+def _mismatch(session: Session, seen: Seen, why: str, payment_id: uuid.UUID | None = None) -> Sighting:
+    """The books say otherwise: reported, never corrected."""
+    log.error("amount_differs", receipt=seen.receipt, source=seen.source)
+    raise_alert(session, PAYMENTS_NEED_REVIEW, f"receipt:{seen.receipt}", source=seen.source, why=why)
+    return Sighting("MISMATCHED", why, payment_id)
 
 
 def _for_push(session: Session, seen: Seen, now: dt.datetime) -> Sighting | None:

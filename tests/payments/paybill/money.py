@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from haven.identity.models import Agency
 from haven.leasing.models import Lease, Tenant
+from haven.operations.models import Alert
 from haven.payments import service as payments
 from haven.payments.models import C2bAddress, MpesaEvidence, MpesaInbox, Payment, UnmatchedReceipt
 from haven.payments.mpesa.eat import stamp
@@ -163,3 +164,9 @@ def set_up(house: House, **columns: Any) -> None:
     """Change the agency."""
     with house.session() as session:
         session.execute(update(Agency).where(Agency.id == house.agency_id).values(**columns))
+
+
+def alerts(house: House) -> Any:
+    """What alerts are about, oldest first."""
+    with house.session() as session:
+        return session.scalars(select(Alert.fingerprint).order_by(Alert.id)).all()

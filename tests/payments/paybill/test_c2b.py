@@ -1,10 +1,15 @@
 """What is paid to the paybill, as M-Pesa tells of it over HTTP: confirmations are money, once; validations never are."""
 
+import dataclasses
 import json
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from haven.app import create_app
+from haven.embedded_servers import free_port
 from haven.payments import service as payments
 from haven.payments.mpesa.messages import UnreadableCallback, parse_c2b
 from haven.payments.paybill import validation
@@ -12,6 +17,7 @@ from tests.payments.paybill.money import (
     ACCEPTED,
     a_notice,
     a_receipt,
+    alerts,
     an_address,
     hear,
     keep,
@@ -114,6 +120,7 @@ def test_what_cannot_be_read_is_accepted_kept_and_alerts(client, house, token, b
     (kept,) = house.inbox()
     assert (kept.state, bytes(kept.body)) == ("REJECTED", body[: 64 * 1024 + 1])
     assert received(house) == 0
+    assert alerts(house) == [f"payments_need_review/inbox:{kept.id}"]
     assert post(client, token, body, "validation").get_json()["ResultCode"] == "0"
 
 
@@ -177,6 +184,7 @@ def test_another_amount_for_a_booked_receipt_is_reported_and_corrects_nothing(ho
     row = hear(house, token, a_notice(receipt, amount="24000.00", account=reference_of(house)))
     assert (row.state, "needs a look" in row.outcome) == ("REJECTED", True)
     assert notes(house, payment_id)[-1].detail["says"] == "another amount"
+    assert alerts(house) == [f"payments_need_review/receipt:{receipt}"]
     assert received(house) == 25000
 
 
@@ -261,3 +269,57 @@ def test_an_account_may_be_typed_as_people_do(house, token, typed):
     rename(house, "G70")
     hear(house, token, a_notice(account=typed, amount="10"))
     assert len(paid(house)) == 1
+
+
+@pytest.fixture(scope="module")
+def without_database(settings):
+    """The application, with a database that is not there."""
+    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+    return create_app(dataclasses.replace(settings, database_url=nowhere)).test_client()
+
+
+def test_without_the_database_a_payer_is_not_turned_away_and_no_confirmation_is_taken(
+    without_database, house, token
+):
+    body = a_notice(account=reference_of(house))
+    answer = post(without_database, token, body, "validation")
+    assert (answer.status_code, answer.get_json()["ResultCode"]) == (200, "0")
+    assert post(without_database, token, body).status_code == 503, "what is not stored is not acknowledged"
+
+
+FIELDS = sorted(json.loads(body_of("c2b-02.json")))
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**30), 10**30),
+    st.text(max_size=40),
+    st.floats(),
+    st.lists(st.text(), max_size=2),
+)
+
+
+@pytest.mark.req("P2")
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4),
+    left_out=st.sets(st.sampled_from(FIELDS), max_size=4),
+    order=st.randoms(use_true_random=False),
+    doubled=st.booleans(),
+)
+def test_whatever_is_changed_in_a_notice_it_is_booked_at_most_once(
+    client, house, token, changes, left_out, order, doubled
+):
+    notice = json.loads(a_notice(account=reference_of(house), amount="7.00")) | changes
+    fields = [(name, value) for name, value in notice.items() if name not in left_out]
+    order.shuffle(fields)
+    inside = ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields * (1 + doubled))
+    before = received(house)
+    answers = [post(client, token, f"{{{inside}}}".encode()) for _ in range(2)]
+    assert [(one.status_code, one.get_json()) for one in answers] == [(200, ACCEPTED)] * 2
+    try:
+        seen = parse_c2b(f"{{{inside}}}".encode())
+    except UnreadableCallback:
+        assert received(house) == before
+    else:
+        assert received(house) - before in (0, seen.amount)
+    check_books(house.engine, house.agency_id)

@@ -226,6 +226,7 @@ def test_who_pays_by_hand_and_answers_the_prompt_as_well_has_paid_twice(house, t
     assert {one.reference for one in paid(house)} == {by_hand, by_push}
     assert received(house) == 50000
     assert {row.state for row in house.inbox()} <= {"APPLIED", "IGNORED"}
+    assert all(notes(house, one.id) or one.id == push.payment_id for one in paid(house))
     check_books(house.engine, house.agency_id)
 
 

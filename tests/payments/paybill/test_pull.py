@@ -29,6 +29,7 @@ from tests.payments.paybill.money import (
     paid,
     received,
     reference_of,
+    set_up,
     waiting,
 )
 from tests.support.books import check_books
@@ -187,6 +188,23 @@ def test_a_run_that_mpesa_does_not_answer_has_failed_and_says_why(listed, house)
     row = the_run(house)
     assert (row.status, row.finished_at is not None) == ("FAILED", True)
     assert row.error
+
+
+def test_a_run_without_credentials_has_failed_and_is_not_tried_again_at_once(listed, house):
+    paybill = listed()
+    set_up(house, mpesa_credentials=b"sealed with another key")
+    assert payments.pull(paybill, "RECENT")["status"] == "FAILED"
+    assert "SECRET_KEY" in the_run(house).error
+    assert "RECENT" not in due(house, dt.datetime.now(dt.UTC))[1]
+
+
+def test_runs_of_long_ago_are_removed(listed, house):
+    paybill = listed()
+    ran(house, "RECENT", dt.datetime.now(dt.UTC) - dt.timedelta(days=91))
+    ran(house, "RECENT", dt.datetime.now(dt.UTC) - dt.timedelta(days=89))
+    run(paybill)
+    with house.session() as session:
+        assert len(session.scalars(select(ReconciliationRun.id)).all()) == 2
 
 
 def test_a_run_that_was_cut_off_is_ended_by_the_next(listed, house):
