@@ -95,7 +95,7 @@ def refund(
     now = now or dt.datetime.now(dt.UTC)
     lease = lock_lease(session, lease_id, now)
     held = _held(session, lease)
-    amount = body.get("amount") or held
+    amount = held if body.get("amount") is None else body["amount"]
     _check_at_most(amount, held, "of the deposit is held")
     paid = {**body, "amount": amount}
     return disbursements.record(session, "DEPOSIT_REFUND", paid, now, lease_id=lease.id)

@@ -35,7 +35,7 @@ class RetainDepositBody(Body):
     """What is kept of the deposit, and why."""
 
     amount = Money(sign="positive", required=True)
-    reason = Line(longest=180, required=True)
+    reason = Line(longest=170, required=True)
 
 
 class RefundDepositBody(Body):

@@ -21,7 +21,7 @@ import psycopg2
 from psycopg2 import errors
 from psycopg2.extensions import connection, cursor
 
-from haven.demo import places
+from haven.demo import owners, places
 from haven.demo.agency import agency_blocks, agency_blocks_alone
 from haven.demo.binary import Ids
 from haven.demo.plan import AgencyPlan
@@ -129,7 +129,7 @@ def _plans(size: Size, seed: int, now: dt.datetime) -> list[AgencyPlan]:
 
 def _load(at: cursor, size: Size, plans: list[AgencyPlan], sign_ins: SignIns, steps: _Steps) -> None:
     _prepare(at)
-    with opened(at, tuple(COLUMNS)):
+    with opened(at, (*COLUMNS, owners.TABLE)):
         _refuse_a_second_time(at)
         is_rebuilt = size.sets_indexes_aside and _are_all_but_empty(at, size)
         with without_indexes(at, REBUILT, steps) if is_rebuilt else nullcontext():
@@ -137,6 +137,9 @@ def _load(at: cursor, size: Size, plans: list[AgencyPlan], sign_ins: SignIns, st
                 steps("waiting for rows", 0)
                 at.copy_expert(block.statement, BytesIO(block.content), _CHUNK_BYTES)
                 steps(block.table, block.rows)
+            shares, entries = owners.pass_on(at, [plan.agency for plan in plans])
+            steps(owners.TABLE, shares)
+            steps("owners' ledger entries", entries)
             _check_balances(at, plans)
             steps("ledger balances", 0)
 
@@ -217,7 +220,7 @@ def _check_balances(at: cursor, plans: list[AgencyPlan]) -> None:
 def _vacuum(url: str, steps: _Steps) -> None:
     """Give the planner its statistics and index-only scans their visibility map."""
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda table: _vacuum_one(url, table), (*reversed(COLUMNS),)))
+        list(pool.map(lambda table: _vacuum_one(url, table), (owners.TABLE, *reversed(COLUMNS))))
     steps("vacuum analyze", 0)
 
 

@@ -1,11 +1,13 @@
 """Deposits: held once they are paid, and settled when the lease is over."""
 
 import datetime as dt
+import threading
 from decimal import Decimal
 
 import pytest
 from sqlalchemy import select
 
+from haven.billing import deposits
 from haven.billing import service as billing
 from haven.billing.models import Disbursement, InvoiceLine
 from haven.db.session import tenant_session
@@ -179,6 +181,24 @@ def test_never_more_goes_than_is_held_whoever_asks_at_the_same_time(engine):
     assert sum(isinstance(one, Conflict) for one in outcomes) == 4
     assert over.held == Decimal(200)
     check_books(engine, over.agency)
+
+
+def test_without_the_lock_of_the_lease_more_would_go(engine, monkeypatch):
+    """The control of the test above: what keeps it right is the lock, and not luck."""
+    over = Over(engine)
+    lease = over.do(billing.lock_lease, over.lease, dt.datetime.now(dt.UTC))
+    monkeypatch.setattr(deposits, "lock_lease", lambda *_: lease)
+    both, held = threading.Barrier(2, timeout=60), deposits._held
+
+    def held_as_both_see_it(session, lease):
+        amount = held(session, lease)
+        both.wait()
+        return amount
+
+    monkeypatch.setattr(deposits, "_held", held_as_both_see_it)
+    outcomes = at_once(*[lambda: over.refund("600.00")] * 2)
+    assert not [one for one in outcomes if isinstance(one, Exception)]
+    assert over.deposit.owed == Decimal(-200)
 
 
 def test_a_payment_reversed_after_the_refund_leaves_nothing_held_and_the_deposit_owed(engine):

@@ -154,4 +154,4 @@ def test_the_books_are_right_after_any_steps(engine):
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_the_books_are_right_after_very_many_steps(engine):
-    run_money(engine, examples=150, steps=50)
+    run_money(engine, examples=60, steps=50)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import uuid
 
+import pytest
+from sqlalchemy import create_engine
+
+import haven.models  # noqa: F401
+from haven.billing.verify import verify
+from haven.db.migrate import sqlalchemy_url
+from haven.db.session import tenant_session
 from tests.demo.loaded import Loaded
 
 BROKEN = {
@@ -51,6 +58,14 @@ BROKEN = {
         SELECT l.id FROM ledger_account l JOIN ledger_entry e ON e.agency_id = l.agency_id AND e.account_id = l.id
          WHERE l.code = 'SUSPENSE' GROUP BY l.agency_id, l.id
         HAVING sum(credit - debit) <> (SELECT sum(amount) FROM unmatched_receipt WHERE agency_id = l.agency_id)""",
+    "what is an owner's is what was collected of his units' rent and charges, less the fee": """
+        SELECT o.id FROM owner o
+          LEFT JOIN LATERAL (SELECT coalesce(sum(credit - debit), 0) AS his FROM ledger_account a JOIN ledger_entry e
+                 ON e.agency_id = a.agency_id AND e.account_id = a.id
+              WHERE a.agency_id = o.agency_id AND a.owner_id = o.id AND a.code = 'OWNER_PAYABLE') e ON true
+          LEFT JOIN LATERAL (SELECT coalesce(sum(rent + other - fee), 0) AS his FROM owner_share s
+              WHERE s.agency_id = o.agency_id AND s.owner_id = o.id) s ON true
+         WHERE e.his <> s.his OR e.his <= 0""",
     "each event of money is posted once": """
         SELECT i.id FROM invoice i LEFT JOIN ledger_transaction t
             ON t.agency_id = i.agency_id AND t.invoice_id = i.id AND t.kind = 'INVOICE'
@@ -125,6 +140,15 @@ BROKEN = {
 @pytest.mark.parametrize("what", BROKEN)
 def test_nothing_breaks_a_rule(loaded: Loaded, what: str):
     assert loaded.rows(BROKEN[what]) == []
+
+
+def test_the_books_are_right_by_haven_verify(loaded: Loaded):
+    agencies = loaded.rows("SELECT id FROM agency WHERE slug <> 'platform'")
+    engine = create_engine(sqlalchemy_url(loaded.url))
+    for (agency_id,) in agencies:
+        with tenant_session(engine, uuid.UUID(str(agency_id))) as session:
+            assert verify(session, loaded.now) == []
+    engine.dispose()
 
 
 def test_an_invoice_is_overdue_from_the_day_after_it_was_due(loaded: Loaded):
