@@ -19,7 +19,7 @@ from haven.notifications.texts import LANGUAGE, compose
 from haven.operations.jobs import JobContext, submit
 from haven.operations.kinds import KINDS
 
-__all__ = ["Notification", "queue", "send"]
+__all__ = ["Notification", "of_payment", "queue", "send"]
 
 log = structlog.get_logger(__name__)
 SEND: Final = "notification_send"
@@ -73,6 +73,19 @@ def queue(session: Session, kind: str, payment_id: uuid.UUID, payment: Mapping[s
     } | asdict(compose(kind, payment))
     if session.execute(_QUEUE, values).first() is not None:
         submit(session, SEND, {"payment_id": str(payment_id)})
+
+
+def of_payment(session: Session, payment_id: uuid.UUID) -> list[dict[str, Any]]:
+    """Who was told what of a payment, and whether it reached them, oldest first. Reads ``notification_once_key``."""
+    shown = [
+        column for column in Notification.__table__.columns if column.name not in ("agency_id", "payment_id")
+    ]
+    rows = session.execute(
+        select(*shown)
+        .where(Notification.agency_id == tenant_of(session).agency_id, Notification.payment_id == payment_id)
+        .order_by(Notification.id)
+    )
+    return [dict(row._mapping) for row in rows]
 
 
 def send(context: JobContext, payment_id: uuid.UUID) -> dict[str, int]:

@@ -11,7 +11,7 @@ from haven.payments.callbacks import store as store_callback
 from haven.payments.manual import METHODS, create, reverse, update
 from haven.payments.queries import GIVE_UP_AFTER, QueryContext, apply_answer, ask, next_query
 from haven.payments.receipt_pdf import receipt_pdf
-from haven.payments.receipts import evidence, receipt, status
+from haven.payments.receipts import evidence, notifications, receipt, status
 from haven.payments.ringing import request_payment, send_push
 from haven.payments.statuses import PAID, WAITING
 from haven.payments.stk import Push, start_push
@@ -36,6 +36,7 @@ __all__ = [
     "evidence",
     "mark_overdue_invoices",
     "next_query",
+    "notifications",
     "receipt",
     "receipt_pdf",
     "replay_callback",

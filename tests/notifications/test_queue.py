@@ -92,6 +92,17 @@ def test_money_recorded_by_hand_is_told_of(reachable, admin):
     assert "Paid by: CASH" in told(reachable)[0].body
 
 
+def test_whom_was_told_what_can_be_read(reachable, admin, caller_of):
+    payment_id = a_payment(reachable.engine, reachable.agency_id, reachable.lease_id, "500.00")
+    shown = admin.get(f"/payments/{payment_id}/notifications").get_json()["notifications"]
+    assert {(one["channel"], one["recipient"], one["status"]) for one in shown} == {
+        ("EMAIL", "wanjiku@example.test", "QUEUED"),
+        ("SMS", "+254712345678", "QUEUED"),
+        ("EMAIL", admin.email, "QUEUED"),
+    }
+    assert caller_of().get(f"/payments/{payment_id}/notifications").status_code == 404
+
+
 def test_nobody_to_tell_is_no_row_and_no_job(engine, house):
     reach(engine, house, email=None, phone=None)
     a_payment(house.engine, house.agency_id, house.lease_id)
