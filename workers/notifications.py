@@ -15,6 +15,6 @@ def webhook_deliver(context: JobContext, delivery_id: str) -> dict[str, Any]:
     return webhooks.deliver(context, uuid.UUID(delivery_id))
 
 
-def notification_send(context: JobContext, payment_id: str) -> dict[str, Any]:
-    """Send what is queued about one payment."""
-    return notifications.send(context, uuid.UUID(payment_id))
+def notification_send(context: JobContext, payment_id: str, kind: str) -> dict[str, Any]:
+    """Send what is queued of one kind about one payment."""
+    return notifications.send(context, uuid.UUID(payment_id), kind)

@@ -21,16 +21,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from haven.api.encoding import encode
-from haven.api.guard import current_session, runtime
+from haven.api.guard import bearer_token, current_principal, current_session, principals, runtime
 from haven.api.resource import problems
 from haven.db.session import set_tenant, tenant_of
-from haven.errors import NotFound, Unavailable
+from haven.errors import NotFound, NotSignedIn, Unavailable
 
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "text/event-stream"
 EXTENSION: Final = "haven_streams"
 LOOK_EVERY_S: Final = 0.5
+RECHECK_S: Final = 10.0
+"""How soon a sign-in that has ended ends its streams."""
 HEARTBEAT_S: Final = 15.0
 """Shorter than the 30 s and more after which proxies give up on a silent connection."""
 RETRY_MS: Final = 2000
@@ -99,7 +101,8 @@ class EventStream:
 
     Args:
         first: the document as the request found it.
-        look: the document as it is now; it may raise ``NotFound`` and errors of the database.
+        look: the document as it is now. ``NotFound`` and ``NotSignedIn`` end the stream; an error of the database
+            does not.
         seen: the id of the last event that the client has had, if any.
         peer: the client's connection, where the server lends it.
     """
@@ -150,7 +153,7 @@ class EventStream:
                 return
             try:
                 now = self._look()
-            except NotFound:
+            except (NotFound, NotSignedIn):
                 return
             except SQLAlchemyError as error:
                 log.warning("event_stream_cannot_look", error=type(error).__name__)
@@ -183,23 +186,35 @@ def event_stream(look: Callable[[Session], Shown]) -> Response:
         NotFound: as ``look``.
         Unavailable: too many streams are open in this process.
     """
-    session = current_session()
-    tenant, engine = tenant_of(session), runtime().engine
-    first, seen = look(session), request.headers.get("Last-Event-ID")
+    first, seen = look(current_session()), request.headers.get("Last-Event-ID")
     if first.is_final and first.id == seen:
         return Response(status=204)
     if request.method == "HEAD":
         return Response(content_type=MEDIA_TYPE)
 
-    def look_again() -> Shown:
-        with Session(engine) as fresh:
-            set_tenant(fresh, tenant)
-            return look(fresh)
-
     streams: Streams = current_app.extensions[EXTENSION]
-    events = EventStream(streams, first, look_again, seen, request.environ.get("gunicorn.socket"))
+    events = EventStream(streams, first, _looking_again(look), seen, request.environ.get("gunicorn.socket"))
     # nginx would otherwise keep the events until its buffer is full.
     return Response(events, content_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
+
+
+def _looking_again(look: Callable[[Session], Shown]) -> Callable[[], Shown]:
+    """``look`` for the time after the request: in sessions of its own, and while the caller is still who he was."""
+    tenant, engine = tenant_of(current_session()), runtime().engine
+    who, token, known = current_principal(), bearer_token(), principals()
+    checked_at = time.monotonic()
+
+    def look_again() -> Shown:
+        nonlocal checked_at
+        with Session(engine) as session:
+            if time.monotonic() - checked_at >= RECHECK_S:
+                checked_at = time.monotonic()
+                if known.authenticate(session, token) != who:
+                    raise NotSignedIn("What the caller may do has changed.")
+            set_tenant(session, tenant)
+            return look(session)
+
+    return look_again
 
 
 def stream_doc(summary: str, schema: str) -> dict[str, Any]:

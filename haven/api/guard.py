@@ -136,11 +136,20 @@ def principals() -> Principals:
     return found
 
 
-def _authenticate() -> Principal:
+def bearer_token() -> str:
+    """The token that the request was sent with.
+
+    Raises:
+        NotSignedIn: there is none.
+    """
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         raise NotSignedIn("Send an access token or API key as Authorization: Bearer ….")
-    return principals().authenticate(current_session(), token.strip())
+    return token.strip()
+
+
+def _authenticate() -> Principal:
+    return principals().authenticate(current_session(), bearer_token())
 
 
 def _held_by(principal: Principal) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, exists, func, select
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
@@ -14,6 +14,7 @@ from haven.db.session import tenant_of
 from haven.errors import Conflict, NotFound
 from haven.identity.models import Agency
 from haven.leasing.models import Lease, Tenant
+from haven.notifications import service as telling
 from haven.payments.models import MpesaAttempt, MpesaEvidence, MpesaInbox, Payment
 from haven.payments.mpesa.results import RESULT_CODES
 from haven.payments.phones import mask_phone
@@ -133,6 +134,22 @@ def evidence(session: Session, payment_id: uuid.UUID) -> dict[str, Any]:
         "attempts": attempts,
         "entries": sorted(entries, key=lambda entry: entry["at"]),
     }
+
+
+def notifications(session: Session, payment_id: uuid.UUID) -> dict[str, Any]:
+    """Who was told what of a payment: two statements. Keys: ``payment_id, notifications [...]``.
+
+    Raises:
+        NotFound: there is none in this agency.
+    """
+    _check_it_is_there(session, payment_id)
+    return {"payment_id": payment_id, "notifications": telling.of_payment(session, payment_id)}
+
+
+def _check_it_is_there(session: Session, payment_id: uuid.UUID) -> None:
+    there = exists().where(Payment.agency_id == tenant_of(session).agency_id, Payment.id == payment_id)
+    if not session.execute(select(there)).scalar_one():
+        raise NotFound(f"There is no payment {payment_id}.")
 
 
 def _balance_after(agency_id: uuid.UUID) -> Any:

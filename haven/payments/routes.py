@@ -115,6 +115,14 @@ def evidence(row_id: uuid.UUID) -> Response:
     return json_response(service.evidence(current_session(), row_id))
 
 
+@blueprint.route("/payments/<uuid:row_id>/notifications", methods=["GET"])
+@requires("payments:read")
+@blueprint.response(200, schemas.Notifications)
+@blueprint.doc(summary="Who was told of a payment", responses=problems(404))
+def notifications(row_id: uuid.UUID) -> Response:
+    return json_response(service.notifications(current_session(), row_id))
+
+
 @blueprint.route("/payments/<uuid:row_id>/reverse", methods=["POST"])
 @requires("payments:reverse")
 @idempotent

@@ -170,6 +170,30 @@ class Evidence(Schema):
     entries = fields.List(fields.Nested(EvidenceEntry), required=True)
 
 
+class NotificationRow(Schema):
+    """What one person was told, and what became of it."""
+
+    id = fields.UUID(required=True)
+    kind = choice("PAYMENT_COMPLETED", "PAYMENT_FAILED", "PAYMENT_NEEDS_REVIEW", required=True)
+    channel = choice("EMAIL", "SMS", required=True)
+    recipient = fields.String(required=True)
+    language = fields.String(required=True)
+    subject = fields.String(required=True)
+    body = fields.String(required=True)
+    status = choice("QUEUED", "SENT", "FAILED", required=True)
+    tries = fields.Integer(required=True)
+    last_error = fields.String(required=True, allow_none=True)
+    created_at = fields.AwareDateTime(required=True)
+    sent_at = fields.AwareDateTime(required=True, allow_none=True)
+
+
+class Notifications(Schema):
+    """Who was told what of a payment."""
+
+    payment_id = fields.UUID(required=True)
+    notifications = fields.List(fields.Nested(NotificationRow), required=True)
+
+
 class Replayed(Schema):
     """What came of applying a callback again."""
 

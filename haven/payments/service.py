@@ -19,7 +19,7 @@ from haven.payments.paybill.validation import ACCEPTED
 from haven.payments.paybill.validation import validate as validate_payment
 from haven.payments.queries import GIVE_UP_AFTER, QueryContext, apply_answer, ask, next_query
 from haven.payments.receipt_pdf import receipt_pdf
-from haven.payments.receipts import evidence, receipt, status
+from haven.payments.receipts import evidence, notifications, receipt, status
 from haven.payments.ringing import record_answer, request_payment, send_push
 from haven.payments.sources import refusal
 from haven.payments.statuses import PAID, WAITING
@@ -48,6 +48,7 @@ __all__ = [
     "mark_overdue_invoices",
     "match",
     "next_query",
+    "notifications",
     "pull",
     "receipt",
     "receipt_pdf",

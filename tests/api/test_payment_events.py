@@ -357,6 +357,23 @@ def test_a_stream_with_nothing_new_keeps_the_connection_alive_with_comments(no_w
     assert 3 <= len(sent[2:]) <= 10
 
 
+def test_a_sign_in_that_ends_ends_its_stream(app, admin, waiting, monkeypatch):
+    monkeypatch.setattr("haven.api.event_stream.LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("haven.api.event_stream.RECHECK_S", 0)
+    payment_id, becomes = waiting
+    key = admin.made("/api-keys", name="watcher")
+    answer = app.test_client().get(
+        f"/api/v1/payments/{payment_id}/events", headers={"Authorization": f"Bearer {key['secret']}"}
+    )
+    events = iter(answer.response)
+    assert next(events).startswith(b"retry")
+    assert b"PENDING" in next(events)
+    becomes("PROCESSING")
+    assert b"PROCESSING" in next(events)
+    assert admin.delete(f"/api-keys/{key['id']}").status_code == 204
+    assert list(events) == []
+
+
 def test_a_row_that_is_removed_ends_the_stream(no_wait):
     def gone():
         raise NotFound("gone")

@@ -5,16 +5,19 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
 from haven.db.session import Tenant, set_tenant, tenant_session
 from haven.identity.models import User
+from haven.notifications import service
 from haven.operations.models import Job
 from haven.payments import service as payments
+from haven.payments.models import Payment
+from haven.payments.statuses import event
 from tests.notifications.conftest import reach, told
 from tests.payments.test_callbacks import failed_body, hear, paid_body
-from tests.support.builders import a_payment, a_phone
+from tests.support.builders import a_lease, a_payment, a_phone
 
 
 @pytest.fixture
@@ -92,6 +95,17 @@ def test_money_recorded_by_hand_is_told_of(reachable, admin):
     assert "Paid by: CASH" in told(reachable)[0].body
 
 
+def test_whom_was_told_what_can_be_read(reachable, admin, caller_of):
+    payment_id = a_payment(reachable.engine, reachable.agency_id, reachable.lease_id, "500.00")
+    shown = admin.get(f"/payments/{payment_id}/notifications").get_json()["notifications"]
+    assert {(one["channel"], one["recipient"], one["status"]) for one in shown} == {
+        ("EMAIL", "wanjiku@example.test", "QUEUED"),
+        ("SMS", "+254712345678", "QUEUED"),
+        ("EMAIL", admin.email, "QUEUED"),
+    }
+    assert caller_of().get(f"/payments/{payment_id}/notifications").status_code == 404
+
+
 def test_nobody_to_tell_is_no_row_and_no_job(engine, house):
     reach(engine, house, email=None, phone=None)
     a_payment(house.engine, house.agency_id, house.lease_id)
@@ -109,6 +123,19 @@ def test_only_active_administrators_of_the_agency_are_told(engine, house, admin,
         session.execute(update(User).where(User.id == gone.user_id).values(status="DISABLED"))
     a_payment(house.engine, house.agency_id, house.lease_id)
     assert [one.recipient for one in told(house)] == [admin.email]
+
+
+def test_telling_reads_a_few_rows_by_their_keys_however_many_leases_there_are(reachable, admin):
+    """As a join it read every lease for every tenant, as long as the tables had not been analysed."""
+    for _ in range(40):
+        lease_id = a_lease(reachable.engine, reachable.agency_id)
+    payment_id = a_payment(reachable.engine, reachable.agency_id, lease_id)
+    explain = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {service._QUEUE}")
+    with reachable.session() as session:
+        payment = session.get_one(Payment, (reachable.agency_id, payment_id))
+        values = service.values_of(session, "PAYMENT_FAILED", payment_id, event(payment))
+        plan = session.execute(explain, values).scalar_one()[0]["Plan"]
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 150, plan
 
 
 def test_a_payment_that_is_rolled_back_tells_nobody(reachable):

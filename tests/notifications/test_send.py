@@ -18,7 +18,8 @@ from haven.operations.kinds import KINDS
 from haven.operations.models import Job
 from haven.runtime import Runtime
 from tests.notifications.conftest import reach, told
-from tests.support.builders import a_payment
+from tests.payments.test_callbacks import failed_body, hear, paid_body
+from tests.support.builders import a_payment, a_phone
 from workers.runner import run_job
 
 
@@ -75,6 +76,22 @@ def test_into_a_folder_where_there_is_no_mail_server(house, queued, runtime_with
     (path,) = folder.iterdir()
     assert path.name == f"{row.id}.eml"
     assert read(path.read_bytes())["Subject"] == row.subject
+
+
+def test_each_job_sends_its_own_kind_alone(engine, house, runtime_with, tmp_path):
+    """Two jobs about one payment may run at once: neither sends what the other one does."""
+    reach(engine, house, email="wanjiku@example.test", phone=None)
+    push = house.start(a_phone())
+    for body in (failed_body(1037), paid_body()):
+        hear(house, push, body)
+    with house.session() as session:
+        jobs = session.query(Job).filter_by(kind="notification_send").order_by(Job.id).all()
+    runtime = runtime_with(mail_folder=str(tmp_path))
+    assert run_job(runtime, house.agency_id, jobs[1].id) == "SUCCEEDED"
+    assert [(one.kind, one.status) for one in told(house)] == [
+        ("PAYMENT_FAILED", "QUEUED"),
+        ("PAYMENT_COMPLETED", "SENT"),
+    ]
 
 
 def test_with_no_mail_set_up_it_says_so_and_is_not_tried_again(house, queued, runtime_with):
