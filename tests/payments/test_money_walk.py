@@ -39,13 +39,14 @@ def walk_often(engine, threads, examples):
 
 
 @pytest.mark.req("P4")
+@pytest.mark.timeout(600)
 def test_every_shilling_that_moved_is_posted_once(engine, threads):
     walk_often(engine, threads, examples=200)
 
 
 @pytest.mark.req("P4")
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_every_shilling_that_moved_is_posted_once_in_very_many_walks(engine, threads):
     walk_often(engine, threads, examples=2000)
 
@@ -80,12 +81,13 @@ def run_in_order(engine, examples):
     )
 
 
+@pytest.mark.timeout(600)
 def test_every_shilling_that_moved_is_posted_once_in_order(engine):
     run_in_order(engine, examples=30)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_every_shilling_that_moved_is_posted_once_in_very_many_orders(engine):
     run_in_order(engine, examples=500)
 

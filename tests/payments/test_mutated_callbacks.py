@@ -61,6 +61,7 @@ def hear_disturbed_callbacks(client, house, examples):
 
 
 @pytest.mark.req("P2")
+@pytest.mark.timeout(300)
 def test_disturbed_callbacks_move_what_they_say_and_no_more(client, house):
     hear_disturbed_callbacks(client, house, examples=120)
 

@@ -17,7 +17,7 @@ from haven.payments.mpesa.simulator.paybill import Paybill
 from haven.payments.mpesa.simulator.prompts import Prompts
 from haven.payments.mpesa.simulator.world import World
 
-_PAGE_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'"
+_PAGE_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'"
 _MAX_REQUEST_BYTES = 256 * 1024
 
 

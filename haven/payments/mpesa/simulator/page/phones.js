@@ -5,6 +5,20 @@ const SHOWN = 50;
 const byId = (id) => document.getElementById(id);
 const shillings = new Intl.NumberFormat("en-KE");
 const cards = new Map();
+const ENDS = { 1031: "Cancelled", 1032: "Cancelled", 1037: "No answer", 2001: "Wrong PIN" };
+
+/** Shillings with their currency, never broken over two lines. */
+const kes = (amount) => `KES\u00a0${shillings.format(amount)}`;
+
+/** A number as people read it: +254 712 345 678. */
+const readable = (phone) => `+${phone.slice(0, 3)} ${phone.slice(3, 6)} ${phone.slice(6, 9)} ${phone.slice(9)}`;
+
+/** What became of a push, in words. */
+function endOf(push) {
+  if (push.state === "RINGING") return "Ringing";
+  if (push.state === "PAID") return "Paid";
+  return ENDS[push.result_code] ? `${ENDS[push.result_code]}, ${push.result_code}` : `Failed, ${push.result_code}`;
+}
 
 /** POST JSON; the answer's object, or an Error with the server's own words. */
 async function post(path, body) {
@@ -26,8 +40,8 @@ function trouble(text) {
 /** The card of a ringing phone. Everything a caller sent goes in as text, never as markup. */
 function newCard(push) {
   const card = byId("phone").content.firstElementChild.cloneNode(true);
-  card.querySelector(".who").textContent = `+${push.phone}`;
-  card.querySelector(".amount").textContent = `KES ${shillings.format(push.amount)}`;
+  card.querySelector(".who").textContent = readable(push.phone);
+  card.querySelector(".amount").textContent = kes(push.amount);
   card.querySelector(".shortcode").textContent = push.shortcode;
   card.querySelector(".account").textContent = push.reference;
   for (const button of card.querySelectorAll("button")) {
@@ -47,7 +61,7 @@ async function answer(push, action, card) {
   refresh();
 }
 
-function showPhones(ringing) {
+function showPhones(ringing, mode) {
   const ids = new Set(ringing.map((push) => push.checkout_request_id));
   for (const [id, card] of cards) {
     if (!ids.has(id)) {
@@ -63,7 +77,8 @@ function showPhones(ringing) {
       byId("phones").append(card);
     }
     const seconds = Math.max(0, Math.round((Date.now() - Date.parse(push.rang_at)) / 1000));
-    card.querySelector(".since").textContent = `Ringing for ${seconds} s · ${push.scenario}`;
+    card.querySelector(".since").textContent =
+      `Ringing for ${seconds} s` + (mode === "auto" ? ` · answers by itself: ${push.scenario}` : "");
   }
   byId("silence").hidden = ringing.length > 0;
 }
@@ -84,14 +99,13 @@ function showPast(pushes, callbacks) {
   }
   const rows = pushes.slice(-SHOWN).reverse().map((push) => {
     const row = document.createElement("tr");
-    const end = push.state === "FAILED" ? `Failed, ${push.result_code}` : push.state === "PAID" ? "Paid" : "Ringing";
     row.append(
       cell(push.id),
-      cell(`+${push.phone}`),
+      cell(readable(push.phone)),
       cell(shillings.format(push.amount), "number"),
       cell(push.reference),
       cell(push.scenario),
-      cell(end, push.state),
+      cell(endOf(push), push.state),
       cell(push.receipt || "–"),
       cell((answers.get(push.id) || []).join(", ") || "–"),
     );
@@ -104,11 +118,11 @@ function show(state) {
   byId("ringing").textContent = shillings.format(state.ringing);
   byId("pushes").textContent = shillings.format(state.push_count);
   byId("callbacks").textContent = shillings.format(state.callback_count);
-  byId("moved").textContent = `KES ${shillings.format(Number(state.moved_total))}`;
+  byId("moved").textContent = kes(Number(state.moved_total));
   for (const button of document.querySelectorAll("[data-mode]")) {
     button.setAttribute("aria-pressed", String(button.dataset.mode === state.mode));
   }
-  showPhones(state.pushes.filter((push) => push.state === "RINGING"));
+  showPhones(state.pushes.filter((push) => push.state === "RINGING"), state.mode);
   showPast(state.pushes, state.callbacks);
 }
 
