@@ -16,6 +16,7 @@ DEFAULT_EXTENSIONS = (
     "extensions.logs:Logs",
     "extensions.database:Database",
     "extensions.rate_limiting:RateLimiting",
+    "extensions.caching:Caching",
 )
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -133,6 +134,19 @@ class Settings:
     )
 
     # Caching, monitoring (read by the extensions that come with them)
+    enable_cache: bool = _setting(True, "false: nothing is stored, every answer is computed")
+    cache_redis_url: str = _setting(
+        "",
+        "Redis of the caches, also redis+sentinel:// and redis+cluster://; empty: REDIS_URL",
+        unit="URL",
+    )
+    cache_local_bytes: int = _setting(
+        16_777_216,
+        "Stored answers kept in each process as well",
+        unit="bytes",
+        low=0,
+        high=1_073_741_824,
+    )
     cache_ttl_default: int = _setting(3600, "Life of a cached value", unit="s", low=1, high=604_800)
     dashboard_cache_ttl: int = _setting(
         300, "Life of cached dashboard statistics", unit="s", low=1, high=86_400
@@ -238,6 +252,8 @@ def _contradictions(s: Settings) -> list[str]:
         faults.append("DATABASE_URL must start with postgresql://.")
     if s.redis_url and urlsplit(s.redis_url).scheme not in {"redis", "rediss", "unix"}:
         faults.append("REDIS_URL must start with redis://, rediss:// or unix://.")
+    if s.cache_redis_url:
+        faults += _cache_url_faults(s.cache_redis_url)
     if len(s.secret_key) < 32:
         faults.append(
             "SECRET_KEY must have at least 32 characters: `python -c 'import secrets; print(secrets.token_hex(32))'`."
@@ -260,6 +276,21 @@ def _contradictions(s: Settings) -> list[str]:
     return faults
 
 
+def _cache_url_faults(url: str) -> list[str]:
+    # Here, so that a command that needs no Redis client does not import one.
+    from extensions.caching.addresses import SCHEMES, read_several
+
+    if urlsplit(url).scheme not in SCHEMES:
+        *some, last = (f"{scheme}://" for scheme in SCHEMES)
+        return [f"CACHE_REDIS_URL must start with {', '.join(some)} or {last}."]
+    if urlsplit(url).scheme in ("redis+sentinel", "redis+cluster"):
+        try:
+            read_several(url)
+        except ValueError as error:
+            return [f"CACHE_REDIS_URL {error}."]
+    return []
+
+
 def _completed(s: Settings) -> Settings:
     """The settings with what follows from others filled in."""
     values = {f.name: getattr(s, f.name) for f in fields(s)}
@@ -268,6 +299,7 @@ def _completed(s: Settings) -> Settings:
     if not s.redis_url:
         password = f":{quote(s.redis_password, safe='')}@" if s.redis_password else ""
         values["redis_url"] = f"redis://{password}{s.redis_host}:{s.redis_port}/{s.redis_db}"
+    values["cache_redis_url"] = s.cache_redis_url or values["redis_url"]
     return Settings(**values)
 
 

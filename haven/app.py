@@ -77,6 +77,7 @@ def _flask_settings(settings: Settings) -> dict[str, Any]:
         "OPENAPI_URL_PREFIX": API,
         "OPENAPI_JSON_PATH": "openapi.json",
         "SQLALCHEMY_DATABASE_URI": sqlalchemy_url(settings.database_url),
+        "CACHE_OWNER": guard.cache_owner,
         "RATE_LIMIT_IDENTIFY": guard.caller,
         "RATE_LIMIT_EXEMPT": guard.is_exempt,
         "RATE_LIMIT_EXEMPT_PATHS": _EXEMPT_FROM_LIMIT,
@@ -91,7 +92,8 @@ def _start_database(app: Flask) -> None:
 def _start_runtime(app: Flask, settings: Settings) -> None:
     with app.app_context():
         engine = app.extensions["sqlalchemy"].engine
-    runtime = Runtime.start(settings, engine=engine)
+    caching = app.extensions.get("caching")
+    runtime = Runtime.start(settings, engine, None if caching is None else caching.cache)
     app.extensions["haven"] = runtime
     principals = Principals(runtime.redis, settings.session_cache_ttl)
     rules = SignInRules(

@@ -14,7 +14,10 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import Engine, create_engine
 
 from config import Settings
+from extensions.caching.build import build_cache, watch_writes
+from extensions.caching.cache import Cache, Rules
 from haven.db.migrate import sqlalchemy_url
+from haven.operations.cached_tables import CLEARS
 from haven.operations.kinds import KINDS
 
 log = structlog.get_logger(__name__)
@@ -37,16 +40,32 @@ class Runtime:
     engine: Engine
     redis: redis.Redis
     wake: Wake
+    cache: Cache
 
     @classmethod
-    def start(cls, settings: Settings, engine: Engine | None = None) -> Runtime:
-        """The runtime of this process; a web process brings its own ``engine``."""
-        cache = redis.Redis.from_url(
+    def start(cls, settings: Settings, engine: Engine | None = None, cache: Cache | None = None) -> Runtime:
+        """The runtime of this process; a web process brings its own ``engine``, and the ``cache`` of its extension.
+
+        Whatever is written through the engine clears the cache, in every process and whatever is switched off: else an
+        answer stored before would come back.
+        """
+        sessions = redis.Redis.from_url(
             settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
         )
         engine = engine if engine is not None else worker_engine(settings)
         wake = _run_here if not settings.enable_job_queue else _waker(jobs_redis(settings))
-        return cls(settings, engine, cache, wake)
+        cache = cache or build_cache(settings.cache_redis_url, cache_rules(settings))
+        watch_writes(cache, engine, CLEARS, debts=True)
+        return cls(settings, engine, sessions, wake, cache)
+
+
+def cache_rules(settings: Settings) -> Rules:
+    """How this process caches."""
+    return Rules(
+        is_on=settings.enable_cache,
+        ttl_s=settings.cache_ttl_default,
+        local_bytes=settings.cache_local_bytes,
+    )
 
 
 def worker_engine(settings: Settings) -> Engine:
