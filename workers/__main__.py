@@ -11,6 +11,7 @@ from rq.serializers import JSONSerializer
 from rq.worker_pool import WorkerPool
 
 # Imported here, so that a job's process is forked with them and starts at once.
+import workers.maintenance
 import workers.notifications
 import workers.payments  # noqa: F401
 from config import load_settings

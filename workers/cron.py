@@ -27,7 +27,7 @@ from haven.db.base import PLATFORM
 from haven.db.session import tenant_session
 from haven.identity.models import Agency
 from haven.leasing import service as leasing
-from haven.operations import maintenance
+from haven.operations import cache, maintenance
 from haven.operations.jobs import due, job_session
 from haven.payments import service as payments
 from haven.runtime import Runtime
@@ -52,6 +52,7 @@ TASKS: Final = (
     Task("mpesa_orphans", 15, payments.submit_orphaned_callbacks),
     Task("overdue_invoices", 300, payments.mark_overdue_invoices),
     Task("past_leases", 300, leasing.end_past_leases),
+    Task("cache_warm", 300, cache.keep_warm),
     Task("expired_rows", 3600, maintenance.remove_expired),
 )
 

@@ -11,7 +11,7 @@ half an hour would show its user the old list after his own write. With the ETag
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -69,12 +69,16 @@ def is_known(tag: str, header: str | None) -> bool:
     return tag in named or "*" in named
 
 
+def stored_parts(headers: Mapping[str, str], body: bytes) -> tuple[bytes, bytes]:
+    """Head and body of an entry, for an answer that is computed where there is no request."""
+    return orjson.dumps({**headers, "ETag": tag_of(body)}), body
+
+
 def _parts(response: Response) -> tuple[bytes, bytes] | None:
     if response.status_code != 200 or response.is_streamed or "Set-Cookie" in response.headers:
         return None
-    body = response.get_data()
     kept = {name: response.headers[name] for name in _KEPT if name in response.headers}
-    return orjson.dumps(kept | {"ETag": tag_of(body)}), body
+    return stored_parts(kept, response.get_data())
 
 
 def _finished(outcome: str, response: Response, max_age_s: int) -> Response:

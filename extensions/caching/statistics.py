@@ -19,6 +19,8 @@ _WAITING_MOST: Final = 10_000
 HITS, MISSES, STALE, BYPASSED, COMPUTED, BYTES = (
     "hits", "misses", "stale", "bypassed", "computations", "bytes",
 )  # fmt: skip
+ALL: Final = "+"
+"""The owner under which the counts of all owners are added up."""
 FIELDS: Final = (HITS, MISSES, STALE, BYPASSED, COMPUTED, BYTES)
 
 
@@ -100,6 +102,7 @@ class Statistics:
         owners = {owner for owner, _ in waiting}
         for (owner, field), number in waiting.items():
             pipe.hincrby(self._keys.statistics(owner), field, number)
+            pipe.hincrby(self._keys.statistics(ALL), field, number)
         for owner in owners:
             pipe.expire(self._keys.statistics(owner), _KEPT_S)
         pipe.zadd(self._keys.owners(), dict.fromkeys(owners, now))

@@ -11,6 +11,7 @@ from flask import Response, request
 from flask_smorest import Blueprint
 from marshmallow import Schema, fields
 from sqlalchemy.orm import Session
+from werkzeug.datastructures import MultiDict
 
 from haven.api.bodies import body
 from haven.api.cached import CacheRule, shape_of
@@ -132,8 +133,12 @@ def list_answer(listing: Listing) -> Response:
 
 def page_answer(page: Page) -> Response:
     """A page of a list as the answer to the request at hand."""
-    headers = {"Link": next_link(request.path, request.args, page.next_cursor)} if page.next_cursor else {}
-    return json_response(page.document(), headers=headers)
+    return json_response(page.document(), headers=link_of(page, request.path, request.args))
+
+
+def link_of(page: Page, path: str, arguments: MultiDict[str, str]) -> dict[str, str]:
+    """The ``Link`` header to the page after this one, if there is one."""
+    return {"Link": next_link(path, arguments, page.next_cursor)} if page.next_cursor else {}
 
 
 def page_schema(row: type[Schema]) -> type[Schema]:

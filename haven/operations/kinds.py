@@ -23,6 +23,7 @@ KINDS: Final[dict[str, Kind]] = {
     "rent_run": Kind("payments", "workers.payments:rent_run", timeout_s=1800),
     "mpesa_query": Kind("payments", "workers.payments:mpesa_query", timeout_s=60),
     "mpesa_apply": Kind("payments", "workers.payments:mpesa_apply", max_attempts=20, timeout_s=60),
+    "cache_warm": Kind("maintenance", "workers.maintenance:cache_warm"),
     "webhook_deliver": Kind(
         "notifications", "workers.notifications:webhook_deliver", max_attempts=10, timeout_s=60
     ),
