@@ -18,6 +18,7 @@ DEFAULT_EXTENSIONS = (
     "extensions.database:Database",
     "extensions.rate_limiting:RateLimiting",
     "extensions.circuit_breaker:CircuitBreaker",
+    "extensions.caching:Caching",
 )
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -153,6 +154,19 @@ class Settings:
     )
 
     # Caching, monitoring (read by the extensions that come with them)
+    enable_cache: bool = _setting(True, "false: nothing is stored, every answer is computed")
+    cache_redis_url: str = _setting(
+        "",
+        "Redis of the caches, also redis+sentinel:// and redis+cluster://; empty: REDIS_URL",
+        unit="URL",
+    )
+    cache_local_bytes: int = _setting(
+        16_777_216,
+        "Stored answers kept in each process as well",
+        unit="bytes",
+        low=0,
+        high=1_073_741_824,
+    )
     cache_ttl_default: int = _setting(3600, "Life of a cached value", unit="s", low=1, high=604_800)
     dashboard_cache_ttl: int = _setting(
         300, "Life of cached dashboard statistics", unit="s", low=1, high=86_400
@@ -266,6 +280,10 @@ def _out_of_range(name: str, value: Any, rule: Mapping[str, Any]) -> list[str]:
 
 
 def _contradictions(s: Settings) -> list[str]:
+    return [*_wrong_addresses(s), *_wrong_choices(s), *_wrong_mail(s)]
+
+
+def _wrong_addresses(s: Settings) -> list[str]:
     faults = []
     if not s.database_url:
         faults.append(
@@ -275,24 +293,8 @@ def _contradictions(s: Settings) -> list[str]:
         faults.append("DATABASE_URL must start with postgresql://.")
     if s.redis_url and urlsplit(s.redis_url).scheme not in {"redis", "rediss", "unix"}:
         faults.append("REDIS_URL must start with redis://, rediss:// or unix://.")
-    if len(s.secret_key) < 32:
-        faults.append(
-            "SECRET_KEY must have at least 32 characters: `python -c 'import secrets; print(secrets.token_hex(32))'`."
-        )
-    if s.smtp_url and urlsplit(s.smtp_url).scheme not in {"smtp", "smtps"}:
-        faults.append("SMTP_URL must start with smtp:// or smtps://.")
-    if s.smtp_url and "@" not in s.mail_from:
-        faults.append("MAIL_FROM must be an e-mail address: SMTP_URL is set, and a mail needs a sender.")
-    if s.db_pool_max < s.db_pool_min:
-        faults.append(
-            f"DB_POOL_MAX must not be under DB_POOL_MIN; found {s.db_pool_max} and {s.db_pool_min}."
-        )
-    if s.log_level.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-        faults.append(f"LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR; found {s.log_level!r}.")
-    if s.mpesa_callback_sources not in {"off", "log", "enforce"}:
-        faults.append(
-            f"MPESA_CALLBACK_SOURCES must be off, log or enforce; found {s.mpesa_callback_sources!r}."
-        )
+    if s.cache_redis_url:
+        faults += _cache_url_faults(s.cache_redis_url)
     faults.extend(
         f"MPESA_CALLBACK_ADDRESSES must hold addresses or networks such as 10.0.0.0/8; found {one!r}."
         for one in s.mpesa_callback_addresses
@@ -306,12 +308,55 @@ def _contradictions(s: Settings) -> list[str]:
     return faults
 
 
+def _wrong_choices(s: Settings) -> list[str]:
+    faults = []
+    if len(s.secret_key) < 32:
+        faults.append(
+            "SECRET_KEY must have at least 32 characters: `python -c 'import secrets; print(secrets.token_hex(32))'`."
+        )
+    if s.db_pool_max < s.db_pool_min:
+        faults.append(
+            f"DB_POOL_MAX must not be under DB_POOL_MIN; found {s.db_pool_max} and {s.db_pool_min}."
+        )
+    if s.log_level.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        faults.append(f"LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR; found {s.log_level!r}.")
+    if s.mpesa_callback_sources not in {"off", "log", "enforce"}:
+        faults.append(
+            f"MPESA_CALLBACK_SOURCES must be off, log or enforce; found {s.mpesa_callback_sources!r}."
+        )
+    return faults
+
+
+def _wrong_mail(s: Settings) -> list[str]:
+    faults = []
+    if s.smtp_url and urlsplit(s.smtp_url).scheme not in {"smtp", "smtps"}:
+        faults.append("SMTP_URL must start with smtp:// or smtps://.")
+    if s.smtp_url and "@" not in s.mail_from:
+        faults.append("MAIL_FROM must be an e-mail address: SMTP_URL is set, and a mail needs a sender.")
+    return faults
+
+
 def _is_network(text: str) -> bool:
     try:
         ipaddress.ip_network(text, strict=False)
     except ValueError:
         return False
     return True
+
+
+def _cache_url_faults(url: str) -> list[str]:
+    # Here, so that a command that needs no Redis client does not import one.
+    from extensions.caching.addresses import SCHEMES, read_several
+
+    if urlsplit(url).scheme not in SCHEMES:
+        *some, last = (f"{scheme}://" for scheme in SCHEMES)
+        return [f"CACHE_REDIS_URL must start with {', '.join(some)} or {last}."]
+    if urlsplit(url).scheme in ("redis+sentinel", "redis+cluster"):
+        try:
+            read_several(url)
+        except ValueError as error:
+            return [f"CACHE_REDIS_URL {error}."]
+    return []
 
 
 def _completed(s: Settings) -> Settings:
@@ -322,6 +367,7 @@ def _completed(s: Settings) -> Settings:
     if not s.redis_url:
         password = f":{quote(s.redis_password, safe='')}@" if s.redis_password else ""
         values["redis_url"] = f"redis://{password}{s.redis_host}:{s.redis_port}/{s.redis_db}"
+    values["cache_redis_url"] = s.cache_redis_url or values["redis_url"]
     return Settings(**values)
 
 

@@ -26,6 +26,7 @@ from haven.identity.principals import Principals
 from haven.identity.routes import blueprints as identity
 from haven.identity.sign_in import SignIn, SignInRules
 from haven.leasing.routes import blueprints as leasing
+from haven.operations.cache_routes import blueprint as cache
 from haven.operations.routes import blueprints as operations
 from haven.payments.hooks import blueprint as hooks
 from haven.payments.routes import blueprint as payments
@@ -81,6 +82,7 @@ def _flask_settings(settings: Settings) -> dict[str, Any]:
         "OPENAPI_URL_PREFIX": API,
         "OPENAPI_JSON_PATH": "openapi.json",
         "SQLALCHEMY_DATABASE_URI": sqlalchemy_url(settings.database_url),
+        "CACHE_OWNER": guard.cache_owner,
         "RATE_LIMIT_IDENTIFY": guard.caller,
         "RATE_LIMIT_EXEMPT": guard.is_exempt,
         "RATE_LIMIT_EXEMPT_PATHS": _EXEMPT_FROM_LIMIT,
@@ -95,7 +97,13 @@ def _start_database(app: Flask) -> None:
 def _start_runtime(app: Flask, settings: Settings) -> None:
     with app.app_context():
         engine = app.extensions["sqlalchemy"].engine
-    runtime = Runtime.start(settings, engine=engine, breakers=app.extensions.get("circuit_breaker"))
+    caching = app.extensions.get("caching")
+    runtime = Runtime.start(
+        settings,
+        engine,
+        cache=None if caching is None else caching.cache,
+        breakers=app.extensions.get("circuit_breaker"),
+    )
     app.extensions["haven"] = runtime
     principals = Principals(runtime.redis, settings.session_cache_ttl)
     rules = SignInRules(
@@ -112,7 +120,7 @@ def _start_runtime(app: Flask, settings: Settings) -> None:
 def _register_blueprints(app: Flask) -> None:
     api = Api(app)
     describe(api)
-    resources: list[Blueprint] = [*identity, *portfolio, *leasing, *billing, payments, *operations]
+    resources: list[Blueprint] = [*identity, *portfolio, *leasing, *billing, payments, *operations, cache]
     for blueprint in resources:
         api.register_blueprint(blueprint, url_prefix=API)
     app.register_blueprint(hooks, url_prefix=f"{API}/hooks")

@@ -15,6 +15,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "down": ("haven.stack_commands:down", "Stop what `haven up` started; the data stays."),
     "status": ("haven.stack_commands:status", "Show each process of the stack: state, pid, address."),
     "db": ("haven.db.commands:db", "Upgrade, downgrade and inspect the database schema."),
+    "cache": ("haven.operations.cache_commands:cache", "Clear, warm and read the cache."),
     "doctor": ("haven.doctor.commands:doctor", "Look for what is wrong, and say what to do."),
     "demo": ("haven.demo.commands:demo", "Load believable Kenyan agencies: small, medium or large."),
     "verify": ("haven.billing.commands:verify_command", "Check every agency's books against its rows."),

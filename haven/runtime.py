@@ -14,9 +14,13 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import Engine, create_engine
 
 from config import Settings
+from extensions.caching.build import build_cache, watch_writes
+from extensions.caching.cache import Cache
+from extensions.caching.cache import Rules as CacheRules
 from extensions.circuit_breaker.breaker import Breakers
-from extensions.circuit_breaker.rules import Rules
+from extensions.circuit_breaker.rules import Rules as BreakerRules
 from haven.db.migrate import sqlalchemy_url
+from haven.operations.cached_tables import CLEARS
 from haven.operations.kinds import KINDS
 
 log = structlog.get_logger(__name__)
@@ -42,26 +46,47 @@ class Runtime:
     engine: Engine
     redis: redis.Redis
     wake: Wake
+    cache: Cache
     breakers: Breakers
 
     @classmethod
     def start(
-        cls, settings: Settings, engine: Engine | None = None, breakers: Breakers | None = None
+        cls,
+        settings: Settings,
+        engine: Engine | None = None,
+        *,
+        cache: Cache | None = None,
+        breakers: Breakers | None = None,
     ) -> Runtime:
-        """The runtime of this process; a web process brings its own ``engine``, and its extension's ``breakers``."""
-        cache = redis.Redis.from_url(
+        """The runtime of this process; a web process brings its own ``engine``, and what its extensions made.
+
+        Whatever is written through the engine clears the cache, in every process and whatever is switched off: else an
+        answer stored before would come back.
+        """
+        sessions = redis.Redis.from_url(
             settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
         )
         engine = engine if engine is not None else worker_engine(settings)
         wake = _run_here if not settings.enable_job_queue else _waker(jobs_redis(settings))
+        cache = cache or build_cache(settings.cache_redis_url, cache_rules(settings))
+        watch_writes(cache, engine, CLEARS, debts=True)
         if breakers is None:
-            breakers = Breakers(breaker_rules(settings), cache)
-        return cls(settings, engine, cache, wake, breakers)
+            breakers = Breakers(breaker_rules(settings), sessions)
+        return cls(settings, engine, sessions, wake, cache, breakers)
 
 
-def breaker_rules(settings: Settings) -> Rules:
+def cache_rules(settings: Settings) -> CacheRules:
+    """How this process caches."""
+    return CacheRules(
+        is_on=settings.enable_cache,
+        ttl_s=settings.cache_ttl_default,
+        local_bytes=settings.cache_local_bytes,
+    )
+
+
+def breaker_rules(settings: Settings) -> BreakerRules:
     """When a circuit opens, as the settings say; the rest as the extension has it."""
-    return Rules(
+    return BreakerRules(
         failure_rate=settings.breaker_failure_rate,
         minimum_calls=settings.breaker_minimum_calls,
         open_s=settings.breaker_open_time,

@@ -16,8 +16,10 @@ import pytest
 from sqlalchemy import Engine, create_engine
 
 from config import Settings, load_settings
+from extensions.caching.build import build_cache, watch_writes
 from haven.db.migrate import sqlalchemy_url
 from haven.db.prepare import APP_ROLE, OWNER_ROLE
+from haven.operations.cached_tables import CLEARS
 from tests.support.live import LiveStack, start_live_stack
 from tests.support.servers import Addresses, ThrowAwayServers
 
@@ -136,9 +138,11 @@ def settings(environ: dict[str, str]) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def engine(database_url: str) -> Iterator[Engine]:
+def engine(database_url: str, settings: Settings) -> Iterator[Engine]:
     """An engine of the application's role."""
     engine = create_engine(sqlalchemy_url(database_url))
+    # What a test writes past the application clears what that has stored, as a worker's writes do.
+    watch_writes(build_cache(settings.cache_redis_url), engine, CLEARS, debts=True)
     yield engine
     engine.dispose()
 

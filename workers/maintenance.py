@@ -1,11 +1,18 @@
-"""Jobs that look after what is there."""
+"""Jobs that keep Haven in good order."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
+# The lists that can be warmed are known once their routes are.
+import haven.billing.routes
+import haven.leasing.routes
+import haven.payments.routes
+import haven.portfolio.routes  # noqa: F401
+from haven.api.warming import warm
 from haven.billing import service as billing
+from haven.operations.cache import agencies_of
 
 if TYPE_CHECKING:
     from haven.operations.jobs import JobContext
@@ -15,3 +22,14 @@ def verify_books(context: JobContext) -> dict[str, Any]:
     """Check the agency's books; what is wrong is logged as an error and counted in the result."""
     with context.session() as session:
         return billing.report(session, dt.datetime.now(dt.UTC))
+
+
+def cache_warm(context: JobContext, targets: list[str]) -> dict[str, Any]:
+    """Compute the first page of these lists; an operator's job does it for every agency."""
+    runtime = context.runtime
+    agencies = agencies_of(runtime.engine, context.agency_id)
+    pages = 0
+    for done, agency_id in enumerate(agencies, start=1):
+        pages += warm(runtime.cache, runtime.engine, agency_id, targets, runtime.settings.api_cache_ttl)
+        context.progress(done, len(agencies))
+    return {"pages": pages}

@@ -7,9 +7,11 @@ from copy import deepcopy
 from functools import wraps
 from typing import Any, Final
 
-from flask import Response, current_app, g, request
+from flask import Response, current_app, g, has_request_context, request
 from sqlalchemy.orm import Session
 
+from extensions.caching.keys import NOBODY
+from haven.api.cached import CacheRule, cached_answer
 from haven.db.session import set_tenant
 from haven.errors import Forbidden, HavenError, NotSignedIn
 from haven.identity.permissions import PERMISSIONS
@@ -23,11 +25,14 @@ SIGNED_IN: Final = "signed-in"
 _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
-def requires(permission: str) -> Callable[[View], View]:
+def requires(permission: str, cached: CacheRule | None = None) -> Callable[[View], View]:
     """Let only callers with ``permission`` in, and make the view one transaction of their agency.
 
     The transaction commits when the view has returned, so whatever the database refuses then is still answered as a
     problem; any exception rolls it back.
+
+    Args:
+        cached: answer from the cache where that has it, without a transaction.
     """
     if permission != SIGNED_IN and permission not in PERMISSIONS:
         raise LookupError(f"{permission} is not in haven/identity/permissions.py")
@@ -40,9 +45,13 @@ def requires(permission: str) -> Callable[[View], View]:
                 raise Forbidden(
                     f"This needs the permission {permission}, which {_held_by(principal)} has not."
                 )
-            session = current_session()
-            set_tenant(session, principal.tenant(g.get("request_id", "")))
-            return in_transaction(session, view, *args, **kwargs)
+
+            def computed() -> Any:
+                session = current_session()
+                set_tenant(session, principal.tenant(g.get("request_id", "")))
+                return in_transaction(session, view, *args, **kwargs)
+
+            return computed() if cached is None else cached_answer(cached, principal, computed)
 
         document = deepcopy(getattr(view, "_apidoc", {}))
         manual = document.setdefault("manual_doc", {})
@@ -105,6 +114,11 @@ def caller() -> str:
         return current_principal().actor
     except NotSignedIn:
         return f"address:{request.remote_addr}"
+
+
+def cache_owner() -> str:
+    """Whose values ``cache_manager`` means: those of the caller's agency; outside of requests nobody's."""
+    return str(current_principal().agency_id) if has_request_context() else NOBODY
 
 
 def is_exempt() -> bool:

@@ -15,8 +15,9 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from marshmallow import ValidationError, fields
-from sqlalchemy import ColumnElement, Numeric, Select, Text, Uuid, cast, func, select, tuple_
+from sqlalchemy import ColumnElement, Numeric, Select, Table, Text, Uuid, cast, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import Label
 from werkzeug.datastructures import MultiDict
 
@@ -125,6 +126,17 @@ class Listing:
     @cached_property
     def sort_names(self) -> tuple[str, ...]:
         return tuple(sign + name for name in (CREATED_AT, *self.sorts) for sign in ("", "-"))
+
+    @cached_property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that the list reads."""
+        parts = visitors.iterate(self._select().where(*self.always))
+        return tuple(sorted({part.name for part in parts if isinstance(part, Table)}))
+
+    @cached_property
+    def statement(self) -> str:
+        """What the list selects, as text: it changes when the rows of its answers do."""
+        return str(self._select().where(*self.always))
 
     def parse(self, arguments: MultiDict[str, str]) -> Query:
         """Read a query string.

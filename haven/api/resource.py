@@ -11,8 +11,10 @@ from flask import Response, request
 from flask_smorest import Blueprint
 from marshmallow import Schema, fields
 from sqlalchemy.orm import Session
+from werkzeug.datastructures import MultiDict
 
 from haven.api.bodies import body
+from haven.api.cached import CacheRule, shape_of
 from haven.api.conditional import etag, expected_version, not_modified
 from haven.api.encoding import json_response
 from haven.api.guard import current_session, requires
@@ -50,6 +52,7 @@ class Resource:
         body: the schema of a POST, and of a PATCH where ``patch`` is None.
         derived: fields counted from other rows, which the version says nothing of.
         create, update, delete: of the service; one that is None has no route.
+        is_cached: whether pages of its list are stored, until what they were read from changes.
     """
 
     name: str
@@ -63,6 +66,14 @@ class Resource:
     create: Create | None = None
     update: Update | None = None
     delete: Delete | None = None
+    is_cached: bool = False
+
+    @property
+    def cache_rule(self) -> CacheRule | None:
+        """How pages of the list are stored; None: not at all."""
+        if not self.is_cached:
+            return None
+        return CacheRule(self.permission, self.listing.tables, shape_of(self.listing.statement))
 
     def answer(
         self, row_id: uuid.UUID, status: int = 200, headers: Mapping[str, str] | None = None
@@ -97,8 +108,14 @@ class Resource:
         return Response(status=204)
 
 
+CACHED: Final[dict[str, Resource]] = {}
+"""The resources whose lists are stored, by namespace; filled as their routes are registered."""
+
+
 def register(blueprint: Blueprint, resource: Resource) -> None:
     """Give ``blueprint`` the resource's routes."""
+    if resource.is_cached:
+        CACHED[resource.permission] = resource
     _list(blueprint, resource)
     _read(blueprint, resource)
     if resource.create is not None:
@@ -116,8 +133,12 @@ def list_answer(listing: Listing) -> Response:
 
 def page_answer(page: Page) -> Response:
     """A page of a list as the answer to the request at hand."""
-    headers = {"Link": next_link(request.path, request.args, page.next_cursor)} if page.next_cursor else {}
-    return json_response(page.document(), headers=headers)
+    return json_response(page.document(), headers=link_of(page, request.path, request.args))
+
+
+def link_of(page: Page, path: str, arguments: MultiDict[str, str]) -> dict[str, str]:
+    """The ``Link`` header to the page after this one, if there is one."""
+    return {"Link": next_link(path, arguments, page.next_cursor)} if page.next_cursor else {}
 
 
 def page_schema(row: type[Schema]) -> type[Schema]:
@@ -176,7 +197,7 @@ def _plural(resource: Resource) -> str:
 
 def _list(blueprint: Blueprint, resource: Resource) -> None:
     @blueprint.route(resource.path, methods=["GET"], endpoint=f"list_{resource.permission}")
-    @requires(f"{resource.permission}:read")
+    @requires(f"{resource.permission}:read", cached=resource.cache_rule)
     @blueprint.response(
         200, page_schema(resource.row), headers={"Link": _header("The next page (RFC 8288).")}
     )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.orm import Session, SessionTransaction
 
+from extensions.caching.writes import OWNER
+
 _KEY = "tenant"
 _AFTER_COMMIT = "after_commit"
 
@@ -45,6 +47,7 @@ def tenant_of(session: Session) -> Tenant:
 
 
 def _tell_postgres(connection: Connection, tenant: Tenant) -> None:
+    connection.info[OWNER] = str(tenant.agency_id)
     connection.execute(
         _SET_TENANT,
         {

@@ -35,6 +35,8 @@ PERMISSIONS: Final[dict[str, str]] = {
     "payments:admin": "Replay what the provider sent; register the paybill's addresses",
     "jobs:read": "Read jobs",
     "jobs:write": "Cancel and retry jobs",
+    "cache:read": "Read how the cache does",
+    "cache:write": "Clear and warm the cache",
     "webhooks:read": "List and read webhooks and their deliveries",
     "webhooks:write": "Make, change and remove webhooks",
 }
@@ -59,7 +61,7 @@ _PLATFORM_ONLY = frozenset({"agencies:read", "agencies:write"})
 ROLES: Final[dict[str, frozenset[str]]] = {
     "PLATFORM_ADMIN": _PLATFORM_ONLY
     | {"agency:read", "users:read", "users:write", "api_keys:read", "api_keys:write", "audit:read"}
-    | {"jobs:read", "jobs:write"},
+    | {"jobs:read", "jobs:write", "cache:read", "cache:write"},
     "AGENCY_ADMIN": frozenset(PERMISSIONS) - _PLATFORM_ONLY,
     "MANAGER": _READING
     | {

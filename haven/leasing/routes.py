@@ -56,6 +56,7 @@ TENANTS = Resource(
     create=service.create_tenant,
     update=service.update_tenant,
     delete=service.delete_tenant,
+    is_cached=True,
 )
 register(tenants, TENANTS)
 
@@ -91,6 +92,7 @@ LEASES = Resource(
     create=service.create_lease,
     update=service.update_lease,
     delete=service.delete_lease,
+    is_cached=True,
 )
 register(leases, LEASES)
 

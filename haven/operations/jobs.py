@@ -244,6 +244,7 @@ def job_session(
     """A transaction outside a request, whose jobs wake workers when it commits."""
     with Session(runtime.engine, expire_on_commit=False) as session:
         session.info["wake"] = runtime.wake
+        session.info["cache"] = runtime.cache
         set_tenant(session, Tenant(agency_id, actor, request_id))
         with session.begin():
             yield session

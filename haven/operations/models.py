@@ -5,7 +5,18 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Float, Index, PrimaryKeyConstraint, Text, UniqueConstraint, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Float,
+    Identity,
+    Index,
+    PrimaryKeyConstraint,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -170,6 +181,15 @@ class MetricRollup(Base):
     sketch: Mapped[bytes | None] = mapped_column(BYTEA)
 
     __table_args__ = (PrimaryKeyConstraint("metric", "step_s", "slot", "labels"),)
+
+
+class CacheDebt(Base):
+    """An agency whose stored answers have to go, because a write could not tell Redis (``extensions/caching/debts.py``)."""
+
+    __tablename__ = "cache_debt"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    owner: Mapped[str]
 
 
 class AlertRule(Owned, Timestamps, Base):

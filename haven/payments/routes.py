@@ -35,6 +35,7 @@ PAYMENTS = Resource(
     schemas.PaymentPatch,
     create=service.create,
     update=service.update,
+    is_cached=True,
 )
 register(blueprint, PAYMENTS)
 

@@ -43,6 +43,7 @@ OWNERS = Resource(
     create=service.create_owner,
     update=service.update_owner,
     delete=service.delete_owner,
+    is_cached=True,
 )
 register(owners, OWNERS)
 
@@ -86,6 +87,7 @@ PROPERTIES = Resource(
     create=service.create_property,
     update=service.update_property,
     delete=service.delete_property,
+    is_cached=True,
 )
 register(properties, PROPERTIES)
 
@@ -127,5 +129,6 @@ UNITS = Resource(
     create=service.create_unit,
     update=service.update_unit,
     delete=service.delete_unit,
+    is_cached=True,
 )
 register(units, UNITS)

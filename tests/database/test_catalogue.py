@@ -19,6 +19,7 @@ from tests.support.builders import a_lease, a_payment, an_agency, an_invoice
 NOT_OF_AN_AGENCY = {
     "agency": "it is the agency; its policy is on id",
     "alembic_version": "the schema's own revision",
+    "cache_debt": "read for all agencies at once; it names them and holds nothing of theirs",
     "metric_rollup": "measurements of the platform",
     "sign_in_throttle": "counted before anybody is known to belong to an agency",
 }

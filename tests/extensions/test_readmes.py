@@ -18,9 +18,9 @@ def readme_of(path: str) -> str:
 
 
 @pytest.mark.parametrize("path", DEFAULT_EXTENSIONS)
-def test_the_example_runs(path, database_url):
+def test_the_example_runs(path, database_url, redis_url):
     (example,) = re.findall(r"^```python\n(.*?)^```$", readme_of(path), re.MULTILINE | re.DOTALL)
-    exec(compile(example, path, "exec"), {"DATABASE_URL": database_url})
+    exec(compile(example, path, "exec"), {"DATABASE_URL": database_url, "REDIS_URL": redis_url})
 
 
 @pytest.mark.parametrize("path", DEFAULT_EXTENSIONS)

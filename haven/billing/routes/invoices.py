@@ -68,6 +68,7 @@ INVOICES = Resource(
     create=service.create,
     update=service.update,
     delete=service.remove,
+    is_cached=True,
 )
 register(blueprint, INVOICES)
 

@@ -1,0 +1,111 @@
+"""Redis addresses of every kind, by the scheme of one URL.
+
+``redis://`` ``rediss://`` ``unix://`` as redis-py reads them, and
+
+- ``redis+sentinel://:password@one:26379,two:26379/service/0``: whichever server is the service's master now;
+- ``redis+cluster://:password@one:6379,two:6379``: a cluster, found by any of its nodes. A cluster has one database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+_PORTS: Final = {"redis+sentinel": 26379, "redis+cluster": 6379}
+
+Client = Any
+"""``redis.Redis`` or ``RedisCluster``: the commands we use are the same, their types are not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """What a Sentinel or Cluster URL says."""
+
+    kind: str
+    hosts: tuple[tuple[str, int], ...]
+    username: str | None
+    password: str | None
+    service: str
+    database: int
+
+
+def read_several(url: str) -> Several:
+    """The parts of a ``redis+sentinel://`` or ``redis+cluster://`` URL.
+
+    Raises:
+        ValueError: it names no host, a port that is none, or (Sentinel) no service.
+    """
+    parts = urlsplit(url)
+    credentials, _, places = parts.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    hosts = tuple(_host(place, _PORTS[parts.scheme]) for place in places.split(",") if place)
+    service, _, database = parts.path.strip("/").partition("/")
+    if not hosts:
+        raise ValueError("names no host")
+    if parts.scheme == "redis+sentinel" and not service:
+        raise ValueError("must name the service: redis+sentinel://host:26379/service/0")
+    if database and not database.isdigit():
+        raise ValueError("must end in a database's number")
+    return Several(
+        parts.scheme.removeprefix("redis+"),
+        hosts,
+        unquote(username) or None,
+        unquote(password) or None,
+        service,
+        int(database or 0),
+    )
+
+
+def connect(url: str, timeout_s: float, on_connect: Callable[[Any], None]) -> Client:
+    """A client of the server or servers at ``url``.
+
+    Args:
+        timeout_s: of connecting, and of each answer.
+        on_connect: called with each new connection before it is used.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        # Once more on another connection, for one that was cut while it lay idle; never after a time-out.
+        "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+    }
+    if urlsplit(url).scheme in ("redis", "rediss", "unix"):
+        return redis.Redis.from_url(url, **options, redis_connect_func=_first(on_connect))
+    several = read_several(url)
+    signed_in: dict[str, Any] = {"username": several.username, "password": several.password}
+    if several.kind == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in several.hosts]  # type: ignore[no-untyped-call]
+        # RedisCluster prepares a connection itself before it calls this.
+        return RedisCluster(startup_nodes=nodes, **signed_in, **options, redis_connect_func=on_connect)
+    timeouts = {name: value for name, value in options.items() if name.startswith("socket_")}
+    found = Sentinel(several.hosts, sentinel_kwargs=timeouts, **options)  # type: ignore[no-untyped-call]
+    return found.master_for(  # type: ignore[no-untyped-call]
+        several.service, db=several.database, **signed_in, redis_connect_func=_first(on_connect)
+    )
+
+
+def _first(on_connect: Callable[[Any], None]) -> Callable[[Any], None]:
+    def prepared(connection: Any) -> None:
+        connection.on_connect()
+        on_connect(connection)
+
+    return prepared
+
+
+def _host(text: str, port: int) -> tuple[str, int]:
+    host, colon, number = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    if not colon:
+        host, number = text, str(port)
+    if not number.isdigit() or not 0 < int(number) < 65536:
+        raise ValueError(f"has a port that is none: {number!r}")
+    return host.strip("[]"), int(number)

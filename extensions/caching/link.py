@@ -1,0 +1,121 @@
+"""The way to Redis: bounded in time, and aware of which server it leads to.
+
+A server that starts again with an old file brings back old generations, and under them old entries. So each server's own
+``run_id`` (new at every start) is part of a generation: what was stored before a restart, or on another server, is not
+found after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from redis.cluster import RedisCluster
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from extensions.caching.addresses import Client, connect
+from extensions.caching.breaker import Breaker, Guard
+
+T = TypeVar("T")
+_RUN_ID: Final = re.compile(r"run_id:([0-9a-f]{8,})")
+
+
+class Unavailable(Exception):
+    """Redis does not answer, refuses, or is being left alone. Nothing is wrong with the caller."""
+
+
+class Script:
+    """A Lua script, sent by its hash; by its text where the server does not know it (yet, or any more)."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._hash = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, client: Client, keys: list[str], *arguments: Any) -> Any:
+        try:
+            return client.evalsha(self._hash, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return client.eval(self.text, len(keys), *keys, *arguments)
+
+
+class Link:
+    """Connects at first use.
+
+    Args:
+        url: see ``addresses``; empty: there is no Redis, and every call is ``Unavailable``.
+        timeout_s: the longest that one command may take.
+        breaker: anything with ``allows``, ``succeeded`` and ``failed``.
+    """
+
+    def __init__(self, url: str, timeout_s: float, breaker: Guard | None = None) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self.breaker = breaker or Breaker()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the connections: they are another process's."""
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._servers: dict[tuple[str, int], str] = {}
+
+    def run(self, act: Callable[[Client], T]) -> T:
+        """What ``act`` gives, called with the client.
+
+        Raises:
+            Unavailable: Redis is away, slow, full or read-only.
+        """
+        if not self._url or not self.breaker.allows():
+            raise Unavailable
+        try:
+            result = act(self._connected())
+        except ResponseError as error:
+            # It is there, but full, read-only or loading.
+            self.breaker.succeeded()
+            raise Unavailable(str(error)) from error
+        except (RedisError, OSError) as error:
+            self.breaker.failed()
+            raise Unavailable(str(error)) from error
+        self.breaker.succeeded()
+        return result
+
+    def server(self, key: str) -> str | None:
+        """The ``run_id`` of the server that holds ``key``; None while it is not known."""
+        client = self._client
+        if isinstance(client, RedisCluster):
+            node = client.get_node_from_key(key)  # type: ignore[no-untyped-call]
+            return None if node is None else self._servers.get((str(node.host), int(node.port)))
+        # One server at a time, whatever its address: the last one that we connected to.
+        return next(reversed(self._servers.values()), None) if self._servers else None
+
+    def scan(self, client: Client, key: str, pattern: str, step: int) -> Any:
+        """The keys like ``pattern`` on the server that holds ``key``, some at a time."""
+        if isinstance(client, RedisCluster):
+            node = client.get_node_from_key(key)  # type: ignore[no-untyped-call]
+            return client.scan_iter(match=pattern, count=step, target_nodes=node)
+        return client.scan_iter(match=pattern, count=step)
+
+    def _connected(self) -> Client:
+        client = self._client
+        if client is None:
+            with self._lock:
+                client = self._client
+                if client is None:
+                    client = self._client = connect(self._url, self._timeout_s, self._meet)
+        return client
+
+    def _meet(self, connection: Any) -> None:
+        connection.send_command("INFO", "server")
+        try:
+            told = connection.read_response()
+        except ResponseError:
+            return  # not allowed to ask: then a restart with an old file goes unnoticed
+        found = _RUN_ID.search(told.decode() if isinstance(told, bytes) else str(told))
+        if found:
+            place = (str(getattr(connection, "host", "")), int(getattr(connection, "port", 0) or 0))
+            known = dict(self._servers)
+            known.pop(place, None)
+            self._servers = known | {place: found[1]}

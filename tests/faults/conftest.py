@@ -1,0 +1,20 @@
+"""The core app's callers, and servers that a test may treat badly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.api.conftest import caller_of
+from tests.support.own_valkey import OwnValkey
+
+__all__ = ["caller_of"]
+
+
+@pytest.fixture
+def valkey(tmp_path) -> Iterator[OwnValkey]:
+    """A Valkey of the test's own."""
+    server = OwnValkey(tmp_path / "valkey")
+    yield server
+    server.stop()
