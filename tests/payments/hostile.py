@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.payments.test_callbacks import CHECKOUT_ID, failed_body
+from tests.payments.test_callbacks import CHECKOUT_ID
 
 NESTED: Final = 100_000
 
@@ -54,5 +54,3 @@ NEEDS_A_PERSON: Final = {
     "full-width digits": paid_with('"\uff12\uff15\uff10\uff10\uff10"'),
 }
 """Said to be paid, with no amount that was asked for."""
-
-CANCELLED: Final = failed_body(1032)

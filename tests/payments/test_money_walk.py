@@ -13,7 +13,8 @@ from sqlalchemy import Engine, Select, create_engine
 from haven.db.migrate import sqlalchemy_url
 from haven.db.prepare import APP_ROLE
 from haven.payments import manual, statuses
-from tests.payments.money_walk import RULES, Step, Walk, a_walk
+from tests.payments.money_rules import a_walk
+from tests.payments.money_walk import RULES, Step, Walk
 from tests.support.servers import superuser_cursor
 
 

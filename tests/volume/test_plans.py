@@ -43,7 +43,7 @@ VALUES = {
     "status": "ACTIVE", "due_at": "2026-06-01", "period_start": "2026-06-01", "total": "25000.00",
     "amount": "25000.00", "paid_at": "2026-06-01T00:00:00Z", "method": "MPESA", "reference": "UKO1ABCDEF",
     "phone": "+254712345678", "start_date": "2026-01-01", "end_date": "2026-12-31", "rent_amount": "25000.00",
-    "bedrooms": "2", "at": "2026-06-01T00:00:00Z", "created_at": "2026-06-01T00:00:00Z",
+    "bedrooms": "2", "at": "2026-06-01T00:00:00Z", "issued_at": "2026-06-01T00:00:00Z", "created_at": "2026-06-01T00:00:00Z",
 }  # fmt: skip
 AN_ID = "019d137c-3380-7000-9936-5137ea84dd1a"
 
