@@ -145,7 +145,8 @@ def _read(body: bytes) -> dict[str, Json]:
 def _items(callback: dict[str, Json]) -> dict[str, Json]:
     """The metadata by name, never by place: Balance has no value in some, and is missing in others.
 
-    A name said twice with different values is dropped, so that nothing is credited on either of them.
+    A name said twice with different values is dropped, and so is one with a value that is null or contradicts itself:
+    nothing is to be credited on either of them.
     """
     listed = as_object(callback.get("CallbackMetadata")).get("Item")
     rows = listed if isinstance(listed, list) else [listed]
@@ -153,9 +154,9 @@ def _items(callback: dict[str, Json]) -> dict[str, Json]:
     contradicted: set[str] = set()
     for row in map(as_object, rows):
         name, value = row.get("Name"), row.get("Value")
-        if not isinstance(name, str) or value is None:
+        if not isinstance(name, str) or "Value" not in row:
             continue
-        if name in found and found[name] != value:
+        if value is None or found.get(name, value) != value:
             contradicted.add(name)
         found[name] = value
     return {name: value for name, value in found.items() if name not in contradicted}

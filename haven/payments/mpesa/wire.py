@@ -24,8 +24,8 @@ class NotJson(ValueError):
 def read_object(body: bytes) -> dict[str, Json]:
     """The JSON object in ``body``; numbers with a point are Decimal, never float.
 
-    A name said twice with different values is left out: to JSON the last one wins, but nothing is to be credited
-    on either of them.
+    A name said twice with different values is null: to JSON the last one wins, but nothing is to be credited on
+    either of them.
 
     Raises:
         NotJson: anything else: HTML, an empty body, broken text, NaN, nesting without end.
@@ -80,12 +80,12 @@ def _number(value: Json) -> Decimal | None:
 
 
 def _agreed(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    """The members of an object, without those that contradict themselves."""
+    """The members of an object; null for those that contradict themselves."""
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
     contradicted = {name for name, value in pairs if found[name] != value}
-    return {name: value for name, value in found.items() if name not in contradicted}
+    return found | dict.fromkeys(contradicted)
 
 
 def _refuse(constant: str) -> Json:
