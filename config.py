@@ -160,6 +160,9 @@ class Settings:
         "Redis of the caches, also redis+sentinel:// and redis+cluster://; empty: REDIS_URL",
         unit="URL",
     )
+    cache_timeout: float = _setting(
+        0.2, "Longest wait for the cache's Redis; past it an answer is computed", unit="s", low=0.01, high=30
+    )
     cache_local_bytes: int = _setting(
         16_777_216,
         "Stored answers kept in each process as well",

@@ -68,7 +68,9 @@ class Runtime:
         )
         engine = engine if engine is not None else worker_engine(settings)
         wake = _run_here if not settings.enable_job_queue else _waker(jobs_redis(settings))
-        cache = cache or build_cache(settings.cache_redis_url, cache_rules(settings))
+        cache = cache or build_cache(
+            settings.cache_redis_url, cache_rules(settings), timeout_s=settings.cache_timeout
+        )
         watch_writes(cache, engine, CLEARS, debts=True)
         if breakers is None:
             breakers = Breakers(breaker_rules(settings), sessions)

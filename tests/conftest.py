@@ -126,6 +126,8 @@ def environ(database_url: str, owner_url: str, redis_url: str) -> dict[str, str]
         "ARGON2_MEMORY_KIB": "64",
         "ARGON2_TIME_COST": "1",
         "RATE_LIMIT_MAX_REQUESTS": "1000000",
+        # A busy machine is no dead Redis.
+        "CACHE_TIMEOUT": "10",
         "DB_POOL_MIN": "1",
         "DB_POOL_MAX": "10",
     }
@@ -142,7 +144,9 @@ def engine(database_url: str, settings: Settings) -> Iterator[Engine]:
     """An engine of the application's role."""
     engine = create_engine(sqlalchemy_url(database_url))
     # What a test writes past the application clears what that has stored, as a worker's writes do.
-    watch_writes(build_cache(settings.cache_redis_url), engine, CLEARS, debts=True)
+    watch_writes(
+        build_cache(settings.cache_redis_url, timeout_s=settings.cache_timeout), engine, CLEARS, debts=True
+    )
     yield engine
     engine.dispose()
 

@@ -22,6 +22,9 @@ from redis.sentinel import Sentinel
 
 SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 _PORTS: Final = {"redis+sentinel": 26379, "redis+cluster": 6379}
+_CONNECTIONS: Final = 16
+"""Of a process; a web process has 8 threads."""
+_CONNECTION_WAIT_S: Final = 1
 
 Client = Any
 """``redis.Redis`` or ``RedisCluster``: the commands we use are the same, their types are not."""
@@ -80,7 +83,15 @@ def connect(url: str, timeout_s: float, on_connect: Callable[[Any], None]) -> Cl
         "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
     }
     if urlsplit(url).scheme in ("redis", "rediss", "unix"):
-        return redis.Redis.from_url(url, **options, redis_connect_func=_first(on_connect))
+        # Those who find every connection in use wait for one: opening hundreds at once takes longer, and times out.
+        pool = redis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=_CONNECTION_WAIT_S,
+            redis_connect_func=_first(on_connect),
+            **options,
+        )
+        return redis.Redis.from_pool(pool)
     several = read_several(url)
     signed_in: dict[str, Any] = {"username": several.username, "password": several.password}
     if several.kind == "cluster":

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from extensions.caching.cache import Cache, Rules
-from extensions.caching.debts import DebtTable
+from extensions.caching.debts import DebtTable, Settle
 from extensions.caching.keys import EVERYTHING, Keys
 from extensions.caching.link import Link, Unavailable
 from extensions.caching.writes import Writes
@@ -35,7 +35,14 @@ def watch_writes(
     """
     if debts:
         # Everything of the owner: by the time it is settled nobody knows any more which tags it was.
-        cache.debts = DebtTable(
-            engine, lambda owner: cache.generations.clear(owner, [EVERYTHING]), Unavailable
-        )
+        cache.debts = DebtTable(engine, _settle_with(cache), Unavailable)
     Writes(cache.generations, cache.debts, clears).watch(engine)
+
+
+def _settle_with(cache: Cache) -> Settle:
+    def settle(owner: str, tags: list[str], token: str) -> None:
+        if tags:
+            cache.generations.settle(owner, tags, token)
+        cache.generations.clear(owner, [EVERYTHING])
+
+    return settle

@@ -179,6 +179,8 @@ class Cache:
             is_trusted = self.debts.is_fresh()
             version, entry = self._look(place, keeps_locally)
             if version is None:
+                if not is_trusted:
+                    self.debts.are_none()  # the hold may be one that a debt ends
                 break
             key = self.keys.entry(place, version)
             flight, is_pilot = self._flights.board(key) if self._is_wanting(entry) else (None, False)

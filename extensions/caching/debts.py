@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection, Engine, text
@@ -22,20 +22,22 @@ from sqlalchemy.exc import SQLAlchemyError
 TRUST_S: Final = 0.05
 """Twenty looks a second of a busy process; 50 ms on a write while Redis is away."""
 CREATE_TABLE: Final = (
-    "CREATE TABLE cache_debt (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, owner text NOT NULL)"
+    "CREATE TABLE cache_debt (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, owner text NOT NULL,"
+    " tags text NOT NULL, token text NOT NULL)"
 )
-_NOTE: Final = text("INSERT INTO cache_debt (owner) VALUES (:owner)")
-_LOOK: Final = text("SELECT id, owner FROM cache_debt LIMIT 1000")
+_NOTE: Final = text("INSERT INTO cache_debt (owner, tags, token) VALUES (:owner, :tags, :token)")
+_LOOK: Final = text("SELECT id, owner, tags, token FROM cache_debt LIMIT 1000")
 _REMOVE: Final = text("DELETE FROM cache_debt WHERE id = ANY(:ids)")
 
-Settle = Callable[[str], None]
-"""Clears everything of an owner in Redis; raises the ``refusal`` where that is not possible."""
+Settle = Callable[[str, list[str], str], None]
+"""Clears everything of an owner in Redis, and ends the hold (tags, token) that a command may have left there whose answer never
+came; raises the ``refusal`` where that is not possible."""
 
 
 class Debts(Protocol):
     """Where debts are kept."""
 
-    def note(self, connection: Connection, owner: str) -> None:
+    def note(self, connection: Connection, owner: str, tags: Iterable[str] = (), token: str = "") -> None:
         """In the transaction of ``connection``: everything of ``owner`` has to be cleared."""
 
     def is_fresh(self) -> bool:
@@ -54,7 +56,7 @@ class Debts(Protocol):
 class NoDebts:
     """For an app without a database: what Redis could not be told of is known to nobody."""
 
-    def note(self, connection: Connection, owner: str) -> None:
+    def note(self, connection: Connection, owner: str, tags: Iterable[str] = (), token: str = "") -> None:
         """Nothing."""
 
     def is_fresh(self) -> bool:
@@ -87,9 +89,9 @@ class DebtTable:
         self._lock = threading.Lock()
         self._trusted_until = 0.0
 
-    def note(self, connection: Connection, owner: str) -> None:
+    def note(self, connection: Connection, owner: str, tags: Iterable[str] = (), token: str = "") -> None:
         self._trusted_until = 0.0
-        connection.execute(_NOTE, {"owner": owner})
+        connection.execute(_NOTE, {"owner": owner, "tags": " ".join(sorted(tags)), "token": token})
 
     def is_fresh(self) -> bool:
         return time.monotonic() < self._trusted_until
@@ -112,16 +114,15 @@ class DebtTable:
     def wait(self) -> None:
         time.sleep(self._trust_s)
 
-    def _look(self) -> list[tuple[int, str]]:
+    def _look(self) -> Sequence[Any]:
         with self._engine.connect() as connection:
-            return [(row.id, row.owner) for row in connection.execute(_LOOK)]
+            return connection.execute(_LOOK).all()
 
-    def _pay(self, found: Iterable[tuple[int, str]]) -> None:
+    def _pay(self, found: Sequence[Any]) -> None:
         """Clear what the rows name, then remove them: those rows, not what was written since."""
         while found:
-            rows: list[Any] = list(found)
-            for owner in {owner for _, owner in rows}:
-                self._settle(owner)
+            for owner, tags, token in {(row.owner, row.tags, row.token) for row in found}:
+                self._settle(owner, tags.split(), token)
             with self._engine.connect() as connection:
-                connection.execute(_REMOVE, {"ids": [row_id for row_id, _ in rows]})
+                connection.execute(_REMOVE, {"ids": [row.id for row in found]})
             found = self._look()

@@ -58,6 +58,11 @@ end
 """)
 
 
+def new_token() -> str:
+    """A token that no other is like."""
+    return secrets.token_hex(8)
+
+
 class Generations:
     """The generations of all owners, in Redis. Every method may raise ``Unavailable``."""
 
@@ -86,12 +91,10 @@ class Generations:
         digest = hashlib.blake2b((after or "").encode() + b"," + joined, digest_size=10)
         return digest.hexdigest(), stored
 
-    def announce(self, owner: str, tags: Iterable[str]) -> str:
-        """Hold the tags; the token to ``settle`` with."""
-        token = secrets.token_hex(8)
+    def announce(self, owner: str, tags: Iterable[str], token: str) -> None:
+        """Hold the tags until ``settle`` with the same token."""
         names = self._names(owner, tags)
-        self._link.run(lambda client: _ANNOUNCE(client, names, token, HOLD_S * 1000))
-        return token
+        self._link.run(lambda client: _ANNOUNCE(client, names, token, int(HOLD_S * 1000)))
 
     def settle(self, owner: str, tags: Iterable[str], token: str) -> None:
         """What was announced has happened (or not): a new generation begins, once nobody else holds the tag."""
@@ -113,7 +116,7 @@ class Generations:
         def make(client: object) -> list[bytes | None]:
             pipe = client.pipeline(transaction=False)  # type: ignore[attr-defined]
             for name in missing:
-                pipe.set(name, secrets.token_hex(8), nx=True, ex=_LIFE_S)
+                pipe.set(name, new_token(), nx=True, ex=_LIFE_S)
             pipe.execute()
             found: list[bytes | None] = client.mget(names)  # type: ignore[attr-defined]
             return found

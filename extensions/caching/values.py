@@ -64,9 +64,9 @@ def pack(entry: Entry, compress_from: int) -> bytes:
     head = _HEAD.pack(
         _FORMAT,
         flags,
-        int(entry.at * 1000),
-        int(entry.ttl_s * 1000),
-        min(int(entry.cost_s * 1000), 0xFFFFFFFF),
+        round(entry.at * 1000),
+        round(entry.ttl_s * 1000),
+        min(round(entry.cost_s * 1000), 0xFFFFFFFF),
         len(entry.head),
     )
     return head + entry.head + body
@@ -95,7 +95,10 @@ def to_json(value: Any) -> bytes:
     Raises:
         TypeError: it is nothing that JSON can hold.
     """
-    return orjson.dumps(value, default=_other, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(value, default=_other, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError as error:
+        raise (error.__cause__ or error) from None
 
 
 def from_json(body: bytes) -> Any:

@@ -10,13 +10,14 @@ The owner of what is written stands in ``connection.info["cache_owner"]``, set b
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, event
 
 from extensions.caching.debts import Debts
-from extensions.caching.generations import Generations
+from extensions.caching.generations import Generations, new_token
 from extensions.caching.keys import NOBODY
 from extensions.caching.link import Unavailable
 from extensions.caching.written_tables import written_tables
@@ -25,6 +26,10 @@ log = logging.getLogger(__name__)
 OWNER: Final = "cache_owner"
 _WRITTEN: Final = "cache_written"
 _ANNOUNCED: Final = "cache_announced"
+_UNSETTLED_MOST: Final = 1000
+
+_Announced = tuple[str, set[str], str | None]
+"""Owner, tags and token; no token: it became a debt."""
 
 
 class Writes:
@@ -37,6 +42,7 @@ class Writes:
     def __init__(self, generations: Generations, debts: Debts, clears: Mapping[str, Iterable[str]]) -> None:
         self._generations = generations
         self._debts = debts
+        self._unsettled: deque[_Announced] = deque(maxlen=_UNSETTLED_MOST)
         self._clears = {table: tuple(tags) for table, tags in clears.items()}
 
     def watch(self, engine: Engine) -> None:
@@ -57,12 +63,14 @@ class Writes:
 
     def _announced(self, connection: Connection) -> None:
         written: dict[str, set[str]] = connection.info.pop(_WRITTEN, {})
-        announced: list[tuple[str, set[str], str | None]] = []
+        announced: list[_Announced] = []
         for owner, tags in written.items():
+            token = new_token()
             try:
-                announced.append((owner, tags, self._generations.announce(owner, tags)))
+                self._generations.announce(owner, tags, token)
+                announced.append((owner, tags, token))
             except Unavailable:
-                self._debts.note(connection, owner)
+                self._debts.note(connection, owner, tags, token)
                 announced.append((owner, tags, None))
         if announced:
             connection.info[_ANNOUNCED] = announced
@@ -84,13 +92,22 @@ class Writes:
             if token is None:
                 is_in_debt = True
                 continue
-            try:
-                self._generations.settle(owner, tags, token)
-            except Unavailable as error:
-                # Its hold stays until it ends by itself: read without the cache till then, never stale.
-                log.warning("cache tags stay held for a while: %s", error)
+            self._unsettled.append((owner, tags, token))
+        self._settle_all()
         if is_in_debt:
             self._debts.wait()
+
+    def _settle_all(self) -> None:
+        """What was announced, also before: a hold that Redis could not be told to end is tried again with the next write."""
+        while self._unsettled:
+            owner, tags, token = self._unsettled.popleft()
+            try:
+                self._generations.settle(owner, tags, token or "")
+            except Unavailable as error:
+                # Read without the cache till then, or till the hold ends by itself; never stale.
+                log.warning("cache tags stay held for a while: %s", error)
+                self._unsettled.appendleft((owner, tags, token))
+                return
 
 
 def note(connection: Connection, owner: str, tags: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ _WRITES: Final = re.compile(
       | DELETE\s+FROM\s+(?:ONLY\s+)?
       | TRUNCATE\s+(?:TABLE\s+)?(?:ONLY\s+)?
       | (?<!FOR\s)(?<!KEY\s)(?<!DO\s)UPDATE\s+(?:ONLY\s+)?
-      | COPY\s+(?=[^(]*?\bFROM\b)
+      | COPY\s+(?=[\w."]+\s*(?:\([^)]*\)\s*)?FROM\b)
     ){_NAME}""",
     re.IGNORECASE | re.VERBOSE,
 )

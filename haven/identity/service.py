@@ -10,6 +10,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from extensions.caching.writes import note
 from haven.db.base import PLATFORM, new_id
 from haven.db.rows import change, locked
 from haven.db.session import Tenant, after_commit, set_tenant, tenant_of
@@ -19,6 +20,7 @@ from haven.identity.permissions import ALL_SCOPES
 from haven.identity.principals import Principal, Principals
 from haven.identity.sign_in import SignIn
 from haven.identity.tokens import new_api_key
+from haven.operations.cached_tables import CLEARS
 
 _PLATFORM_ROLE = "PLATFORM_ADMIN"
 
@@ -137,6 +139,8 @@ def update_agency(
                 raise Forbidden(f"Only operators change an agency's {name}.")
     for name, value in changes.items():
         setattr(agency, name, value)
+    # An operator's transaction is not the agency's: what it clears has to be said.
+    note(session.connection(), str(agency_id), CLEARS["agency"])
 
 
 def delete_agency(session: Session, principal: Principal, agency_id: uuid.UUID, version: int | None) -> None:

@@ -190,6 +190,8 @@ class CacheDebt(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     owner: Mapped[str]
+    tags: Mapped[str]
+    token: Mapped[str]
 
 
 class AlertRule(Owned, Timestamps, Base):

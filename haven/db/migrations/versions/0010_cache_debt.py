@@ -14,6 +14,8 @@ def upgrade() -> None:
         "cache_debt",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="cache_debt_pkey"),
     )
 
