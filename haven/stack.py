@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import httpx
 import psycopg2
 
 from haven.db.prepare import (
@@ -37,6 +38,7 @@ from haven.embedded_servers import (
     postgres_account,
 )
 from haven.stack_folder import StackError, StackFolder
+from haven.stack_paybill import introduce_paybill
 from haven.stack_programs import Places, Programs, haven_programs
 from haven.supervisor import ProcessRecord, Supervisor, create_time, stop_left_over
 
@@ -106,6 +108,7 @@ class Stack:
         places = self._places(port, database_url, owner_url, valkey)
         demo = self._prepare_data(places, is_embedded=postgres is not None)
         self._start_programs(places)
+        self._connect_paybill(places, demo)
         self._description = _describe(places, demo)
         self._write_down(self._supervisor.records())
         return self._description
@@ -262,6 +265,18 @@ class Stack:
             self._supervisor.start(program)
         names = [program.name for program in programs]
         self._supervisor.wait_ready(names, PROGRAMS_DEADLINE_S, self._give_up_if_asked)
+
+    def _connect_paybill(self, places: Places, demo: Mapping[str, Any]) -> None:
+        """Where the demo runs beside the simulator, money paid to its paybill reaches the demo agency."""
+        admin = demo.get("agency_admin")
+        is_there = any(record.name == "mpesa-simulator" for record in self._supervisor.records())
+        if admin is None or not is_there:
+            return
+        try:
+            introduce_paybill(self._folder, places, admin, self._secrets)
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            # All else works: no reason not to start.
+            self._say(f"The simulated paybill is not connected: {type(error).__name__}: {error}")
 
     def _settings(self, places: Places) -> dict[str, str]:
         """The environment of the programs."""

@@ -202,8 +202,9 @@ class Listing:
         return found if self.joined is None else found.select_from(self.joined)
 
     def _total(self, session: Session, query: Query, *, is_empty: bool) -> int:
-        if is_empty and query.cursor is None:
-            return 0
+        return 0 if is_empty and query.cursor is None else self._count(session, query)
+
+    def _count(self, session: Session, query: Query) -> int:
         counted = select(func.count()).select_from(self.key.class_ if self.joined is None else self.joined)
         return session.execute(counted.where(*query.conditions)).scalar_one()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -67,6 +69,19 @@ def _check(schema: dict[str, Any], value: Any) -> None:
     assert not errors, [f"{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in errors[:5]]
 
 
+def _money_in(schema: dict[str, Any], value: Any) -> Iterator[str]:
+    """Every amount of an answer, found by its schema."""
+    schema = resolved(schema)
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield from _money_in(schema.get("properties", {}).get(name, {}), one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _money_in(schema.get("items", {}), one)
+    elif isinstance(value, str) and schema.get("example") == "25000.00":
+        yield value
+
+
 @pytest.mark.parametrize("operation", _WALKED, ids=str)
 def test_a_real_answer_is_what_the_description_says(app, engine, rows, operation):
     is_operators = operation.permission is not None and operation.permission.startswith("agencies:")
@@ -86,6 +101,8 @@ def test_a_real_answer_is_what_the_description_says(app, engine, rows, operation
         return
     shown = answer.get_json()
     _check(schema, shown)
+    for money in _money_in(schema, shown):
+        assert re.fullmatch(r"-?\d+\.\d\d", money), money
     if not operation.is_list:
         assert shown.keys() == resolved(schema)["properties"].keys()
         return

@@ -14,6 +14,7 @@ from haven.api.listing import Filter, Listing, Query
 from haven.api.resource import list_answer, list_doc, page_schema
 from haven.billing import money_schemas as schemas
 from haven.billing import service
+from haven.billing.ledger import NOUGHT
 from haven.billing.models import LedgerAccount, LedgerEntry, LedgerTransaction
 
 blueprint = Blueprint("ledger", __name__, description="The double-entry ledger.")
@@ -21,8 +22,8 @@ blueprint = Blueprint("ledger", __name__, description="The double-entry ledger."
 # Added up from the index alone, for the accounts of one page.
 _sums = (
     select(
-        func.coalesce(func.sum(LedgerEntry.debit), 0).label("debit"),
-        func.coalesce(func.sum(LedgerEntry.credit), 0).label("credit"),
+        func.coalesce(func.sum(LedgerEntry.debit), NOUGHT).label("debit"),
+        func.coalesce(func.sum(LedgerEntry.credit), NOUGHT).label("credit"),
     )
     .where(LedgerEntry.agency_id == LedgerAccount.agency_id, LedgerEntry.account_id == LedgerAccount.id)
     .correlate(LedgerAccount)
