@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import threading
 import uuid
 
 import pytest
@@ -324,6 +325,28 @@ def test_a_warmed_list_is_a_hit_for_every_role_and_the_same_answer(app, admin, c
             assert stored.get_data() == computed.get_data()
             assert stored.headers["ETag"] == computed.headers["ETag"]
     assert asked(admin, "/owners") == "MISS"
+
+
+@pytest.mark.req("C8")
+def test_a_hundred_that_ask_two_processes_for_a_cold_list_compute_it_once(settings, caller_of):
+    by = caller_of()
+    apps = [create_app(settings) for _ in range(2)]
+    ready, outcomes = threading.Barrier(100), list[str]()
+    for app in apps:
+        cache = app.extensions["caching"].cache
+        cache.rules = dataclasses.replace(cache.rules, wait_s=60)
+
+    def ask(number):
+        client = apps[number % 2].test_client()
+        ready.wait()
+        outcomes.append(asked(dataclasses.replace(by, client=client), "/units"))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["HIT"] * 99 + ["MISS"]
 
 
 @pytest.mark.req("C4")
