@@ -60,6 +60,13 @@ class Fetched(Generic[T]):
     entry: Entry | None
 
 
+def _newer(stored: Entry | None, seen: Entry | None) -> Entry | None:
+    """What is stored, if it is good and not what was seen before."""
+    if stored is None or stored.is_expired() or (seen is not None and stored.at <= seen.at):
+        return None
+    return stored
+
+
 class Cache:
     """One cache over one Redis."""
 
@@ -174,9 +181,9 @@ class Cache:
         ttl_s: float,
         keeps_locally: bool,
     ) -> Fetched[T]:
+        # Before the version is read: see ``debts``.
+        is_trusted = self.debts.is_fresh()
         for _ in range(2):
-            # Before the version is read: see ``debts``.
-            is_trusted = self.debts.is_fresh()
             version, entry = self._look(place, keeps_locally)
             if version is None:
                 if not is_trusted:
@@ -185,11 +192,10 @@ class Cache:
             key = self.keys.entry(place, version)
             flight, is_pilot = self._flights.board(key) if self._is_wanting(entry) else (None, False)
             if is_pilot and flight is not None:
-                return self._fly(
-                    place, version, entry if is_trusted else None, flight, is_trusted, compute, store, ttl_s
-                )
+                return self._fly(place, version, entry, flight, is_trusted, compute, store, ttl_s)
             if not is_trusted:
-                if not self.debts.are_none():
+                is_trusted = self.debts.are_none()
+                if not is_trusted:
                     break
                 continue
             if entry is not None:
@@ -223,14 +229,16 @@ class Cache:
         landed: Entry | None = None
         token: str | None = None
         try:
-            token = self._leases.take(lease(key))
-            if token is None and entry is not None:
-                landed = entry
-                return Fetched(STALE_HIT if entry.is_expired() else HIT, None, entry)
-            if token is None and is_trusted:
-                landed, token = self._await(key)
+            token, stored = self._leases.take(lease(key), key)
+            if token is None and not is_trusted:
+                is_trusted = self._is_still(place, version)
+            if is_trusted:
+                # What another has stored since we looked, what there was, or what another is about to store.
+                landed = _newer(unpack(stored), entry) or (entry if token is None else None)
+                if token is None and landed is None:
+                    landed, token = self._await(key)
                 if landed is not None:
-                    return Fetched(HIT, None, landed)
+                    return Fetched(STALE_HIT if landed.is_expired() else HIT, None, landed)
             began = time.perf_counter()
             value = compute()
             parts = store(value)
@@ -256,9 +264,15 @@ class Cache:
             entry = unpack(stored)
             if entry is not None:
                 return entry, None
-            if holder is None and (token := self._leases.take(lease(key))) is not None:
-                return None, token
+            if holder is None:
+                token, stored = self._leases.take(lease(key), key)
+                if token is not None:
+                    return unpack(stored), token
         return None, None
+
+    def _is_still(self, place: Place, version: str) -> bool:
+        """Whether there are no debts, and, read after that was seen, the version is the same."""
+        return self.debts.are_none() and self.generations.read(place.owner, place.every_tag())[0] == version
 
     # Redis
 
@@ -290,8 +304,8 @@ class Cache:
 
     def _stored(self, place: Place) -> Entry | None:
         with contextlib.suppress(Unavailable):
+            is_trusted = self.debts.is_fresh()
             for _ in range(2 if self.rules.is_on else 0):
-                is_trusted = self.debts.is_fresh()
                 version, entry = self._look(place, keeps_locally=False)
                 if version is None:
                     break
@@ -301,7 +315,8 @@ class Cache:
                 if is_trusted:
                     self.statistics.count(place.owner, place.namespace, HITS)
                     return entry
-                if not self.debts.are_none():
+                is_trusted = self.debts.are_none()
+                if not is_trusted:
                     break
         self.statistics.count(place.owner, place.namespace, BYPASSED)
         return None

@@ -6,6 +6,7 @@ import secrets
 import threading
 from typing import Any, Final
 
+from extensions.caching.addresses import Client
 from extensions.caching.link import Link, Script
 
 _RELEASE: Final = Script("""
@@ -62,11 +63,19 @@ class Leases:
         self._link = link
         self._lease_ms = int(lease_s * 1000)
 
-    def take(self, name: str) -> str | None:
-        """A token where the lease is ours now; None where another has it."""
+    def take(self, name: str, entry: str) -> tuple[str | None, bytes | None]:
+        """A token where the lease is ours now, None where another has it; and what is stored at ``entry`` by now."""
         token = secrets.token_hex(8)
-        taken = self._link.run(lambda client: client.set(name, token, nx=True, px=self._lease_ms))
-        return token if taken else None
+
+        def ask(client: Client) -> tuple[bool | None, bytes | None]:
+            pipe = client.pipeline(transaction=False)
+            pipe.set(name, token, nx=True, px=self._lease_ms)
+            pipe.get(entry)
+            taken, stored = pipe.execute()
+            return taken, stored
+
+        taken, stored = self._link.run(ask)
+        return (token if taken else None), stored
 
     def release(self, name: str, token: str) -> None:
         self._link.run(lambda client: _RELEASE(client, [name], token))

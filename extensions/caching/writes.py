@@ -49,7 +49,7 @@ class Writes:
         """Clear what is written through ``engine`` from now on."""
         event.listen(engine, "before_cursor_execute", self._noted)
         event.listen(engine, "commit", self._announced)
-        event.listen(engine, "rollback", self._forgotten)
+        event.listen(engine, "rollback", self._rolled_back)
         event.listen(engine, "begin", self._settled_before)
         event.listen(engine, "checkin", self._settled_after)
 
@@ -75,8 +75,12 @@ class Writes:
         if announced:
             connection.info[_ANNOUNCED] = announced
 
-    def _forgotten(self, connection: Connection) -> None:
-        connection.info.pop(_WRITTEN, None)
+    def _rolled_back(self, connection: Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            # Nothing was: each statement was a transaction of its own.
+            self._announced(connection)
+        else:
+            connection.info.pop(_WRITTEN, None)
 
     def _settled_before(self, connection: Connection) -> None:
         self._settle(connection.info)

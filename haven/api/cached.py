@@ -34,12 +34,16 @@ class CacheRule:
         tags: the tables it reads.
         shape: what its answers look like, so that those of an older release are not served by a newer one.
         is_personal: the answer depends on the user, not only on his role and permissions.
+        ttl_s: life of an answer; None: ``API_CACHE_TTL``.
+        max_age_s: how long a client may show it without asking; over 0 only where that much staleness is declared to be fine.
     """
 
     namespace: str
     tags: tuple[str, ...]
     shape: str = ""
     is_personal: bool = False
+    ttl_s: float | None = None
+    max_age_s: int = 0
 
 
 def cached_answer(rule: CacheRule, principal: Principal, view: Callable[[], Response]) -> Response:
@@ -48,7 +52,8 @@ def cached_answer(rule: CacheRule, principal: Principal, view: Callable[[], Resp
     if state is None:
         return view()
     place = place_of(rule, principal, request.path, request.query_string, request.headers.get("Accept", ""))
-    answer: Response = state.answers.answer(place, view, current_app.config["API_CACHE_TTL"])
+    ttl_s = current_app.config["API_CACHE_TTL"] if rule.ttl_s is None else rule.ttl_s
+    answer: Response = state.answers.answer(place, view, ttl_s, rule.max_age_s)
     return answer
 
 

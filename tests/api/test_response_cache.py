@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import threading
 import uuid
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from extensions.caching.requests import answer_key
 from extensions.database import count_statements
@@ -16,10 +19,14 @@ from haven.api.cached import CacheRule, place_of
 from haven.api.resource import CACHED
 from haven.app import create_app
 from haven.db.session import tenant_session
+from haven.identity.models import Agency
 from haven.identity.permissions import PERMISSIONS, ROLES
 from haven.identity.principals import Principal
-from haven.operations.cache import TARGETS
+from haven.operations.cache import TARGETS, keep_warm
+from haven.operations.cache_commands import cache
 from haven.operations.cached_tables import CLEARS, TAGS
+from haven.operations.jobs import job_session
+from haven.operations.models import Job
 from haven.runtime import Runtime
 from tests.api.conftest import an_invoice, let_a_flat
 from workers.runner import run_job
@@ -318,6 +325,60 @@ def test_a_warmed_list_is_a_hit_for_every_role_and_the_same_answer(app, admin, c
             assert stored.get_data() == computed.get_data()
             assert stored.headers["ETag"] == computed.headers["ETag"]
     assert asked(admin, "/owners") == "MISS"
+
+
+@pytest.mark.req("C8")
+def test_a_hundred_that_ask_two_processes_for_a_cold_list_compute_it_once(settings, caller_of):
+    by = caller_of()
+    apps = [create_app(settings) for _ in range(2)]
+    ready, outcomes = threading.Barrier(100), list[str]()
+    for app in apps:
+        cache = app.extensions["caching"].cache
+        cache.rules = dataclasses.replace(cache.rules, wait_s=60)
+
+    def ask(number):
+        client = apps[number % 2].test_client()
+        ready.wait()
+        outcomes.append(asked(dataclasses.replace(by, client=client), "/units"))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["HIT"] * 99 + ["MISS"]
+
+
+@pytest.mark.req("C4")
+def test_the_clock_keeps_an_agency_warm_that_uses_the_cache_and_no_other(app, admin, caller_of):
+    runtime: Runtime = app.extensions["haven"]
+    admin.get("/units")
+    runtime.cache.statistics.flush()
+    now = dt.datetime.now(dt.UTC)
+    for agency_id, asks in ((admin.agency_id, 1), (caller_of().agency_id, 0)):
+        with job_session(runtime, agency_id, "cron:cache_warm") as session:
+            assert keep_warm(session, now) == asks
+            assert session.execute(select(func.count()).where(Job.kind == "cache_warm")).scalar_one() == asks
+
+
+def test_the_command_warms_clears_and_counts(environ, admin, engine):
+    with tenant_session(engine, admin.agency_id) as session:
+        slug = session.execute(select(Agency.slug).where(Agency.id == admin.agency_id)).scalar_one()
+
+    def haven(*arguments):
+        result = CliRunner(env=environ).invoke(cache, arguments)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert haven("warm", "--agency", slug, "units") == "Computed 4 pages of 1 agencies.\n"
+    assert asked(admin, "/units") == "HIT"
+    assert haven("warm", "--agency", slug, "units") == "Computed 0 pages of 1 agencies.\n"
+    assert haven("clear", "--agency", slug, "units:*") == "Cleared units:* of 1 agencies.\n"
+    assert asked(admin, "/units") == "MISS"
+    assert "units" in haven("stats")
+    assert (
+        "no agency 'nobody'" in CliRunner(env=environ).invoke(cache, ["clear", "--agency", "nobody"]).output
+    )
 
 
 def test_without_the_cache_lists_are_computed(settings, admin):

@@ -269,7 +269,8 @@ def test_four_processes_of_fifty_threads_compute_once(redis_url, prefix, plain):
 def test_one_that_dies_while_it_computes_holds_up_nobody_for_long(cache):
     where = place()
     version, _ = cache.generations.read("makao", where.every_tag())
-    cache._leases.take(lease(cache.keys.entry(where, version)))  # and is never heard of again
+    entry = cache.keys.entry(where, version)
+    cache._leases.take(lease(entry), entry)  # and is never heard of again
     began = time.monotonic()
     assert fetched(cache, where).outcome == MISS
     assert time.monotonic() - began < cache.rules.wait_s + 3

@@ -68,6 +68,14 @@ def test_a_commit_clears_whether_the_connection_goes_back_or_goes_on(watched):
     assert cache.get(where) is None
 
 
+def test_a_connection_that_commits_by_itself_clears_too(watched):
+    cache, engine, where = watched
+    cache.set(where, "old")
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(WRITE, {"key": uuid.uuid4().hex})
+    assert cache.get(where) is None
+
+
 def test_a_rollback_clears_nothing(watched):
     cache, engine, where = watched
     cache.set(where, "stands")
