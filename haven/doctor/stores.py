@@ -92,7 +92,11 @@ def check_processes(settings: Settings) -> Iterator[Finding]:
     try:
         with _connected(settings) as connection:
             clocks = connection.execute(
-                text("SELECT count(*) FROM pg_stat_activity WHERE application_name = :name"), {"name": CRON}
+                text(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND application_name = :name"
+                ),
+                {"name": CRON},
             ).scalar_one()
     except SQLAlchemyError:
         return  # the check of the database says so

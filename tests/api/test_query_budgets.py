@@ -30,6 +30,7 @@ _READS = [
 _SEVERAL = {
     "/payments/{row_id}/receipt": 3,
     "/payments/{row_id}/evidence": 5,
+    "/payments/{row_id}/notifications": 3,
     "/leases/{row_id}/deposit": 3,
     "/owners/{row_id}/balance": 4,
     "/tenants/{row_id}/statement": 5,
