@@ -24,6 +24,8 @@ from haven.identity.principals import Principals
 from haven.identity.routes import blueprints as identity
 from haven.identity.sign_in import SignIn, SignInRules
 from haven.leasing.routes import blueprints as leasing
+from haven.operations import rate_limits
+from haven.operations.route_classes import CLASSES
 from haven.operations.routes import blueprints as operations
 from haven.payments.hooks import blueprint as hooks
 from haven.payments.routes import blueprint as payments
@@ -80,6 +82,8 @@ def _flask_settings(settings: Settings) -> dict[str, Any]:
         "RATE_LIMIT_IDENTIFY": guard.caller,
         "RATE_LIMIT_EXEMPT": guard.is_exempt,
         "RATE_LIMIT_EXEMPT_PATHS": _EXEMPT_FROM_LIMIT,
+        "RATE_LIMIT_CLASSES": CLASSES,
+        "RATE_LIMIT_RESTORE": lambda: rate_limits.restore(guard.runtime().engine),
     }
 
 

@@ -15,6 +15,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "down": ("haven.stack_commands:down", "Stop what `haven up` started; the data stays."),
     "status": ("haven.stack_commands:status", "Show each process of the stack: state, pid, address."),
     "db": ("haven.db.commands:db", "Upgrade, downgrade and inspect the database schema."),
+    "limits": ("haven.operations.commands:limits", "Show the rate limits and whom they refused; change one."),
     "demo": ("haven.demo.commands:demo", "Load believable Kenyan agencies: small, medium or large."),
     "mpesa-simulator": (
         "haven.payments.mpesa.simulator.commands:simulator",

@@ -14,6 +14,7 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import Engine, create_engine
 
 from config import Settings
+from extensions.hold_off import guarded_redis
 from haven.db.migrate import sqlalchemy_url
 from haven.operations.kinds import KINDS
 
@@ -21,7 +22,8 @@ log = structlog.get_logger(__name__)
 
 Wake = Callable[[uuid.UUID, uuid.UUID, str], None]
 RUNNER: Final = "workers.runner.run"
-_REDIS_TIMEOUT_S: Final = 0.5
+_REDIS_TIMEOUT_S: Final = 0.3
+"""Beyond this PostgreSQL is quicker."""
 _WAKE_TTL_S: Final = 3600
 
 
@@ -41,11 +43,10 @@ class Runtime:
     @classmethod
     def start(cls, settings: Settings, engine: Engine | None = None) -> Runtime:
         """The runtime of this process; a web process brings its own ``engine``."""
-        cache = redis.Redis.from_url(
-            settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
-        )
+        cache = guarded_redis(settings.redis_url, _REDIS_TIMEOUT_S)
         engine = engine if engine is not None else worker_engine(settings)
-        wake = _run_here if not settings.enable_job_queue else _waker(jobs_redis(settings))
+        jobs = guarded_redis(settings.redis_url, _REDIS_TIMEOUT_S, db=settings.job_queue_redis_db)
+        wake = _waker(jobs) if settings.enable_job_queue else _run_here
         return cls(settings, engine, cache, wake)
 
 
@@ -69,7 +70,7 @@ def worker_engine(settings: Settings) -> Engine:
 
 def jobs_redis(settings: Settings, timeout_s: float | None = _REDIS_TIMEOUT_S) -> redis.Redis:
     """The Redis of the job queues. Workers wait on it without a time-out of their own (None)."""
-    arguments: dict[str, Any] = {"socket_connect_timeout": _REDIS_TIMEOUT_S * 4, "socket_timeout": timeout_s}
+    arguments: dict[str, Any] = {"socket_connect_timeout": 2.0, "socket_timeout": timeout_s}
     connection = redis.Redis.from_url(settings.redis_url, **arguments)
     pool = connection.connection_pool
     pool.connection_kwargs["db"] = settings.job_queue_redis_db

@@ -34,13 +34,15 @@ PERMISSIONS: Final[dict[str, str]] = {
     "jobs:write": "Cancel and retry jobs",
     "webhooks:read": "List and read webhooks and their deliveries",
     "webhooks:write": "Make, change and remove webhooks",
+    "rate_limits:read": "Read the rate limits and who was refused",
+    "rate_limits:write": "Change rate limits",
 }
 
 _SHARED = frozenset({"agency:read", "jobs:read"})
 _READING = _SHARED | {
     f"{part}:read" for part in ("owners", "properties", "units", "tenants", "leases", "invoices", "payments")
 }
-_PLATFORM_ONLY = frozenset({"agencies:read", "agencies:write"})
+_PLATFORM_ONLY = frozenset({"agencies:read", "agencies:write", "rate_limits:read", "rate_limits:write"})
 
 ROLES: Final[dict[str, frozenset[str]]] = {
     "PLATFORM_ADMIN": _PLATFORM_ONLY

@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from extensions.hold_off import HeldOff
 from haven.db.base import PLATFORM
 from haven.db.session import Tenant, set_tenant
 from haven.errors import NotSignedIn
@@ -89,7 +90,7 @@ class Principals:
                 self._cache.set(_name(token_hash), _ENDED, ex=self._ttl_s * _TOMBSTONE_TIMES)
             except redis.RedisError as error:
                 # PostgreSQL has it; what Redis may still say ends with its time to live.
-                log.warning("session_cache_unavailable", error=type(error).__name__)
+                _note(error)
                 return
 
     def refresh(self, hashes: Iterable[bytes]) -> None:
@@ -100,13 +101,13 @@ class Principals:
         try:
             self._cache.delete(*names)
         except redis.RedisError as error:
-            log.warning("session_cache_unavailable", error=type(error).__name__)
+            _note(error)
 
     def _remembered(self, token: Token) -> bytes | None:
         try:
             return self._cache.get(_name(token.hash))  # type: ignore[return-value]
         except redis.RedisError as error:
-            log.warning("session_cache_unavailable", error=type(error).__name__)
+            _note(error)
             return None
 
     def _remember(self, token: Token, found: dict[str, Any]) -> None:
@@ -118,7 +119,13 @@ class Principals:
         try:
             self._cache.set(_name(token.hash), orjson.dumps(found), ex=ttl_s, nx=True)
         except redis.RedisError as error:
-            log.warning("session_cache_unavailable", error=type(error).__name__)
+            _note(error)
+
+
+def _note(error: redis.RedisError) -> None:
+    """Say once that Redis went away, not in each request that finds it so."""
+    if not isinstance(error, HeldOff):
+        log.warning("session_cache_unavailable", error=type(error).__name__)
 
 
 def _name(token_hash: bytes) -> str:
