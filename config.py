@@ -56,6 +56,13 @@ class Settings:
     port: int = _setting(8000, "Port of the web process", low=1, high=65535)
     web_concurrency: int = _setting(2, "Web processes", low=1, high=256)
     web_threads: int = _setting(8, "Threads of each web process", low=1, high=256)
+    drain_seconds: float = _setting(
+        5.0,
+        "At a SIGTERM: how long /ready is 503 while requests are still served, before the server stops",
+        unit="s",
+        low=0,
+        high=300,
+    )
     trusted_proxies: int = _setting(
         0, "Reverse proxies in front whose X-Forwarded-For is believed", unit="hops", low=0, high=10
     )

@@ -19,6 +19,7 @@ from haven.api.problems import register_problem_handlers
 from haven.api.resource import API
 from haven.billing.routes import blueprint as billing
 from haven.db.migrate import sqlalchemy_url
+from haven.draining import Drain
 from haven.identity.passwords import Passwords
 from haven.identity.principals import Principals
 from haven.identity.routes import blueprints as identity
@@ -66,6 +67,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     _register_blueprints(app)
     register_problem_handlers(app)
     app.after_request(_secure)
+    app.extensions["haven_drain"] = Drain()
     app.extensions["after_fork"] = lambda: run_after_fork(app)
     return app
 

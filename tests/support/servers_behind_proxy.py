@@ -1,0 +1,153 @@
+"""Two web servers, and clients that choose among those that are ready, as a reverse proxy does."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from haven.embedded_servers import free_port
+from tests.support.live import CHECKOUT, clean_environ
+
+LOOK_EVERY_S: Final = 0.1
+START_S: Final = 60
+
+
+class WebServer:
+    """One gunicorn, as in production."""
+
+    def __init__(self, environ: Mapping[str, str], log: Path, program: str) -> None:
+        self.port = free_port()
+        self.is_ready = False
+        self._environ = {**clean_environ(), **environ, "PORT": str(self.port), "BIND_HOST": "127.0.0.1"}
+        self._log, self._program = log, program
+        self.start()
+
+    def start(self) -> None:
+        argv = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", self._program]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                argv, cwd=CHECKOUT, env=self._environ, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + START_S
+        while self.look() != 200:
+            assert time.monotonic() < deadline, self._log.read_text()[-3000:]
+            time.sleep(LOOK_EVERY_S)
+
+    def look(self, path: str = "/ready") -> int:
+        """The status of its ``/ready``; 0: it does not answer."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+            with contextlib.closing(connection):
+                connection.request("GET", path)
+                return connection.getresponse().status
+        return 0
+
+    def tell(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait_stopped(self) -> int:
+        return self._process.wait(timeout=START_S)
+
+    def stop(self) -> None:
+        """End it and its workers, whatever they do."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@dataclass
+class Seen:
+    """What the clients got."""
+
+    ms: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+class Clients:
+    """Threads that ask over connections they keep, each time the next server that is ready.
+
+    A refused connection is tried on another server, as any proxy does, for nothing was sent. Whatever goes wrong later
+    counts as a request lost.
+    """
+
+    def __init__(self, servers: list[WebServer], paths: Mapping[str, int], pause_s: float = 0) -> None:
+        self._pause_s = pause_s
+        self.seen = Seen()
+        self._servers = servers
+        self._turns = itertools.count()
+        self._is_over = False
+        self._threads = [threading.Thread(target=self._look, daemon=True)]
+        for path, count in paths.items():
+            self._threads += [
+                threading.Thread(target=self._ask, args=(path,), daemon=True) for _ in range(count)
+            ]
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[Seen]:
+        for one in self._threads:
+            one.start()
+        try:
+            yield self.seen
+        finally:
+            self._is_over = True
+            for one in self._threads:
+                one.join(timeout=30)
+
+    def _look(self) -> None:
+        while not self._is_over:
+            for server in self._servers:
+                server.is_ready = server.look() == 200
+            time.sleep(LOOK_EVERY_S)
+
+    def _ask(self, path: str) -> None:
+        kept: dict[int, http.client.HTTPConnection] = {}
+        while not self._is_over:
+            ready = [one for one in self._servers if one.is_ready]
+            if not ready:
+                time.sleep(0.02)
+                continue
+            port = ready[next(self._turns) % len(ready)].port
+            began = time.monotonic()
+            connection = kept.pop(port, None)
+            try:
+                if connection is None or _is_closed(connection):
+                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                    connection.connect()
+            except ConnectionRefusedError:
+                continue
+            self._ask_on(connection, path, began)
+            time.sleep(self._pause_s)
+            if connection.sock is not None:
+                kept[port] = connection
+
+    def _ask_on(self, connection: http.client.HTTPConnection, path: str, began: float) -> None:
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.seen.failures.append(f"{path}: {error!r} after {time.monotonic() - began:.2f} s")
+            connection.close()
+            return
+        if answer.status != 200:
+            self.seen.failures.append(f"{path}: {answer.status}")
+        self.seen.ms.append((time.monotonic() - began) * 1000)
+
+
+def _is_closed(connection: http.client.HTTPConnection) -> bool:
+    """Whether the server has ended a connection that lay idle: nothing else can be there to read."""
+    return bool(select.select([connection.sock], [], [], 0)[0])
