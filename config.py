@@ -95,6 +95,12 @@ class Settings:
     )
 
     # Database
+    database_replica_url: str = _setting(
+        "", "A streaming replica for exports, reports and dashboards, as the application's role", unit="URL"
+    )
+    database_replica_max_lag: float = _setting(
+        5.0, "A replica further behind is not read", unit="s", low=0.1, high=3600
+    )
     db_pool_min: int = _setting(5, "Connections kept open by each process", low=1, high=200)
     db_pool_max: int = _setting(20, "Connections of each process at the most", low=1, high=500)
     db_pool_timeout: float = _setting(
@@ -243,6 +249,11 @@ def _contradictions(s: Settings) -> list[str]:
         )
     elif urlsplit(s.database_url).scheme.split("+")[0] not in {"postgres", "postgresql"}:
         faults.append("DATABASE_URL must start with postgresql://.")
+    if s.database_replica_url and urlsplit(s.database_replica_url).scheme.split("+")[0] not in {
+        "postgres",
+        "postgresql",
+    }:
+        faults.append("DATABASE_REPLICA_URL must start with postgresql://.")
     if s.redis_url and urlsplit(s.redis_url).scheme not in {"redis", "rediss", "unix"}:
         faults.append("REDIS_URL must start with redis://, rediss:// or unix://.")
     if len(s.secret_key) < 32:

@@ -10,11 +10,13 @@ from flask_sqlalchemy import SQLAlchemy
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config import Settings, load_settings
+from extensions.database import Database, reading_of
 from extensions.loader import load_extensions, run_after_fork
 from haven import __version__
 from haven.api import guard, health
 from haven.api.docs import describe, docs_blueprint
 from haven.api.encoding import OrjsonProvider
+from haven.api.from_replica import remember_write
 from haven.api.problems import register_problem_handlers
 from haven.api.resource import API
 from haven.billing.routes import blueprint as billing
@@ -67,6 +69,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     _register_blueprints(app)
     register_problem_handlers(app)
     app.after_request(_secure)
+    app.after_request(remember_write)
     app.extensions["haven_drain"] = Drain()
     app.extensions["after_fork"] = lambda: run_after_fork(app)
     return app
@@ -97,7 +100,8 @@ def _start_database(app: Flask) -> None:
 def _start_runtime(app: Flask, settings: Settings) -> None:
     with app.app_context():
         engine = app.extensions["sqlalchemy"].engine
-    runtime = Runtime.start(settings, engine=engine)
+    reading = reading_of(app) if Database.name in app.extensions else None
+    runtime = Runtime.start(settings, engine=engine, reading=reading)
     app.extensions["haven"] = runtime
     principals = Principals(runtime.redis, settings.session_cache_ttl)
     rules = SignInRules(

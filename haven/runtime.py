@@ -14,6 +14,7 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import Engine, create_engine
 
 from config import Settings
+from extensions.database import Reading, make_reading
 from extensions.hold_off import guarded_redis
 from haven.db.migrate import sqlalchemy_url
 from haven.operations.kinds import KINDS
@@ -39,22 +40,31 @@ class Runtime:
     engine: Engine
     redis: redis.Redis
     wake: Wake
+    reading: Reading
 
     @classmethod
-    def start(cls, settings: Settings, engine: Engine | None = None) -> Runtime:
-        """The runtime of this process; a web process brings its own ``engine``."""
+    def start(
+        cls, settings: Settings, engine: Engine | None = None, reading: Reading | None = None
+    ) -> Runtime:
+        """The runtime of this process; a web process brings its own ``engine``, and where else it may read."""
         cache = guarded_redis(settings.redis_url, _REDIS_TIMEOUT_S)
-        engine = engine if engine is not None else worker_engine(settings)
+        engine = engine if engine is not None else worker_engine(settings, settings.database_url)
         jobs = guarded_redis(settings.redis_url, _REDIS_TIMEOUT_S, db=settings.job_queue_redis_db)
         wake = _waker(jobs) if settings.enable_job_queue else _run_here
-        return cls(settings, engine, cache, wake)
+        return cls(settings, engine, cache, wake, reading or _reading(settings, engine))
 
 
-def worker_engine(settings: Settings) -> Engine:
+def _reading(settings: Settings, primary: Engine) -> Reading:
+    url = settings.database_replica_url
+    replica = worker_engine(settings, url) if url else None
+    return make_reading(primary, replica, settings.redis_url, settings.database_replica_max_lag)
+
+
+def worker_engine(settings: Settings, url: str) -> Engine:
     """The engine of a process that is no web process: few connections, the same time-outs."""
     options = f"-c statement_timeout={settings.db_statement_timeout * 10} -c timezone=UTC"
     return create_engine(
-        sqlalchemy_url(settings.database_url),
+        sqlalchemy_url(url),
         pool_size=2,
         max_overflow=4,
         pool_timeout=settings.db_pool_timeout,

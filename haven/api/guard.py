@@ -121,6 +121,8 @@ def is_exempt() -> bool:
 
 def current_session() -> Session:
     """The request's database session."""
+    if (replica := g.get("replica_session")) is not None:
+        return replica  # type: ignore[no-any-return]
     session: Session = current_app.extensions["sqlalchemy"].session()
     session.info.setdefault("wake", runtime().wake)
     return session
