@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import Engine, create_engine
 
 from config import Settings
-from extensions.database import Reading, make_reading
+from extensions.database.replica import Reading, make_reading
 from extensions.hold_off import guarded_redis
 from haven.db.migrate import sqlalchemy_url
 from haven.operations.kinds import KINDS

@@ -15,8 +15,7 @@ from sqlalchemy.pool import QueuePool
 
 from extensions.contract import Base, Health, Metric, Setting
 from extensions.database.counting import Counted, SlowStatement, Watch, begin, count_statements, current
-from extensions.database.replica import Reading
-from extensions.database.replica import reading as make_reading
+from extensions.database.replica import Reading, make_reading
 
 __all__ = [
     "Counted",
@@ -24,7 +23,6 @@ __all__ = [
     "Reading",
     "SlowStatement",
     "count_statements",
-    "make_reading",
     "reading_of",
 ]
 

@@ -189,7 +189,7 @@ class Reading:
         return is_replicas or code in ("40001", "25006")
 
 
-def reading(primary: Engine, replica: Engine | None, redis_url: str, max_lag_s: float) -> Reading:
+def make_reading(primary: Engine, replica: Engine | None, redis_url: str, max_lag_s: float) -> Reading:
     """Where reads of ``primary`` may go. Connects to nothing.
 
     Args:
