@@ -84,8 +84,15 @@ class Clients:
     counts as a request lost.
     """
 
-    def __init__(self, servers: list[WebServer], paths: Mapping[str, int], pause_s: float = 0) -> None:
+    def __init__(
+        self,
+        servers: list[WebServer],
+        paths: Mapping[str, int],
+        pause_s: float = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._pause_s = pause_s
+        self._headers = dict(headers or {})
         self.seen = Seen()
         self._servers = servers
         self._turns = itertools.count()
@@ -136,7 +143,7 @@ class Clients:
 
     def _ask_on(self, connection: http.client.HTTPConnection, path: str, began: float) -> None:
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=self._headers)
             answer = connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException) as error:
