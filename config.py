@@ -50,6 +50,9 @@ class Settings:
     redis_port: int = _setting(6379, "Redis port", low=1, high=65535)
     redis_password: str = _setting("", "Redis password")
     redis_db: int = _setting(0, "Redis database of sessions, limits and caches", low=0, high=1023)
+    redis_timeout: int = _setting(
+        250, "Longest wait for Redis; beyond it PostgreSQL is quicker", unit="ms", low=10, high=60_000
+    )
     public_url: str = _setting(
         "http://127.0.0.1:8000", "Where the outside reaches Haven; callbacks are built on it", unit="URL"
     )

@@ -23,8 +23,6 @@ log = structlog.get_logger(__name__)
 
 Wake = Callable[[uuid.UUID, uuid.UUID, str], None]
 RUNNER: Final = "workers.runner.run"
-_REDIS_TIMEOUT_S: Final = 0.3
-"""Beyond this PostgreSQL is quicker."""
 _WAKE_TTL_S: Final = 3600
 
 
@@ -47,17 +45,18 @@ class Runtime:
         cls, settings: Settings, engine: Engine | None = None, reading: Reading | None = None
     ) -> Runtime:
         """The runtime of this process; a web process brings its own ``engine``, and where else it may read."""
-        cache = guarded_redis(settings.redis_url, _REDIS_TIMEOUT_S)
+        timeout_s = settings.redis_timeout / 1000
+        cache = guarded_redis(settings.redis_url, timeout_s)
         engine = engine if engine is not None else worker_engine(settings, settings.database_url)
-        jobs = guarded_redis(settings.redis_url, _REDIS_TIMEOUT_S, db=settings.job_queue_redis_db)
+        jobs = guarded_redis(settings.redis_url, timeout_s, db=settings.job_queue_redis_db)
         wake = _waker(jobs) if settings.enable_job_queue else _run_here
-        return cls(settings, engine, cache, wake, reading or _reading(settings, engine))
+        return cls(settings, engine, cache, wake, reading or _reading(settings, engine, cache))
 
 
-def _reading(settings: Settings, primary: Engine) -> Reading:
+def _reading(settings: Settings, primary: Engine, cache: redis.Redis) -> Reading:
     url = settings.database_replica_url
     replica = worker_engine(settings, url) if url else None
-    return make_reading(primary, replica, settings.redis_url, settings.database_replica_max_lag)
+    return make_reading(primary, replica, cache, settings.database_replica_max_lag)
 
 
 def worker_engine(settings: Settings, url: str) -> Engine:
@@ -78,8 +77,8 @@ def worker_engine(settings: Settings, url: str) -> Engine:
     )
 
 
-def jobs_redis(settings: Settings, timeout_s: float | None = _REDIS_TIMEOUT_S) -> redis.Redis:
-    """The Redis of the job queues. Workers wait on it without a time-out of their own (None)."""
+def jobs_redis(settings: Settings, timeout_s: float | None) -> redis.Redis:
+    """The Redis of the job queues, for workers: they wait on it without a time-out of their own (None)."""
     arguments: dict[str, Any] = {"socket_connect_timeout": 2.0, "socket_timeout": timeout_s}
     connection = redis.Redis.from_url(settings.redis_url, **arguments)
     pool = connection.connection_pool

@@ -16,6 +16,7 @@ from sqlalchemy.pool import QueuePool
 from extensions.contract import Base, Health, Metric, Setting
 from extensions.database.counting import Counted, SlowStatement, Watch, begin, count_statements, current
 from extensions.database.replica import Reading, make_reading
+from extensions.hold_off import guarded_redis
 
 __all__ = [
     "Counted",
@@ -48,6 +49,7 @@ class Database(Base):
         Setting("DATABASE_REPLICA_URL", "", "A streaming replica for reads that bear it; empty: none", "URL"),
         Setting("DATABASE_REPLICA_MAX_LAG", 5.0, "A replica further behind is not read", "s"),
         Setting("REDIS_URL", "", "Where it is kept who wrote what, for a replica", "URL"),
+        Setting("REDIS_TIMEOUT", 250, "Longest wait for Redis", "ms"),
         Setting("DATABASE_SERVER_TIMING", False, "Tell clients statements and time in Server-Timing"),
     )
 
@@ -116,7 +118,9 @@ class Database(Base):
         url = self.setting(app, "DATABASE_REPLICA_URL")
         replica = create_engine(_driver_url(url), **self._engine_options(app)) if url else None
         max_lag_s = self.setting(app, "DATABASE_REPLICA_MAX_LAG")
-        return make_reading(primary, replica, self.setting(app, "REDIS_URL"), max_lag_s)
+        redis_url = self.setting(app, "REDIS_URL") if url else ""
+        client = guarded_redis(redis_url, self.setting(app, "REDIS_TIMEOUT") / 1000) if redis_url else None
+        return make_reading(primary, replica, client, max_lag_s)
 
     def _engine_options(self, app: Flask) -> dict[str, Any]:
         low, high = self.setting(app, "DB_POOL_MIN"), self.setting(app, "DB_POOL_MAX")

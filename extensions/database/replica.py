@@ -12,9 +12,6 @@ import redis
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from extensions.hold_off import guarded_redis
-
-REDIS_TIMEOUT_S: Final = 0.2
 LOOK_EVERY_S: Final = 0.5
 """How old what is known of the replica may be."""
 _PRIMARY: Final = text("SELECT pg_current_wal_flush_lsn()::text")
@@ -189,16 +186,18 @@ class Reading:
         return is_replicas or code in ("40001", "25006")
 
 
-def make_reading(primary: Engine, replica: Engine | None, redis_url: str, max_lag_s: float) -> Reading:
+def make_reading(
+    primary: Engine, replica: Engine | None, client: redis.Redis | None, max_lag_s: float
+) -> Reading:
     """Where reads of ``primary`` may go. Connects to nothing.
 
     Args:
         replica: None: there is none.
-        redis_url: where the processes tell each other who wrote what; empty: nowhere.
+        client: the Redis where the processes tell each other who wrote what; None: nowhere.
         max_lag_s: a replica further behind is not read.
     """
     if replica is None:
         return Reading(primary, None, None)
     # Twice the lag that is allowed: by then what was written is there, or the replica is not read.
-    positions = Positions(guarded_redis(redis_url, REDIS_TIMEOUT_S), max_lag_s * 2) if redis_url else None
+    positions = None if client is None else Positions(client, max_lag_s * 2)
     return Reading(primary, Replica(replica, primary, max_lag_s), positions)

@@ -44,7 +44,7 @@ class RateLimiting(Base):
         Setting(
             "RATE_LIMIT_RESTORE", None, "Callable: the operators' limits (class → rule), if Redis lost them"
         ),
-        Setting("RATE_LIMIT_TIMEOUT", 200, "Longest wait for Redis", "ms"),
+        Setting("REDIS_TIMEOUT", 250, "Longest wait for Redis", "ms"),
         Setting("REDIS_URL", "", "Where to count; empty: in memory", "URL"),
     )
 
@@ -54,7 +54,7 @@ class RateLimiting(Base):
             self.setting(app, "RATE_LIMIT_MAX_REQUESTS"), max(1000, self.setting(app, "RATE_LIMIT_WINDOW"))
         )
         url = self.setting(app, "REDIS_URL")
-        client = guarded_redis(url, self.setting(app, "RATE_LIMIT_TIMEOUT") / 1000) if url else None
+        client = guarded_redis(url, self.setting(app, "REDIS_TIMEOUT") / 1000) if url else None
         limits = Limits(default, self.setting(app, "RATE_LIMIT_CLASSES"))
         app.extensions[self.name] = Limiter(limits, client, _PREFIX, self.setting(app, "RATE_LIMIT_RESTORE"))
         app.before_request(self._count)

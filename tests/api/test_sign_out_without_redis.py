@@ -17,7 +17,7 @@ def test_a_sign_in_that_ended_while_redis_was_silent_is_not_believed_from_redis(
     settings, caller_of, tmp_path
 ):
     with own_valkey(tmp_path) as valkey:
-        app = create_app(dataclasses.replace(settings, redis_url=valkey.url))
+        app = create_app(dataclasses.replace(settings, redis_url=valkey.url, redis_timeout=500))
         by = dataclasses.replace(caller_of(), client=app.test_client())
         by.token = by.client.post(
             "/api/v1/auth/login", json={"email": by.email, "password": PASSWORD}

@@ -43,6 +43,10 @@ def valkey(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def app(settings, pair, valkey):
+    return an_app(settings, pair, valkey)
+
+
+def an_app(settings, pair, valkey):
     app = create_app(
         dataclasses.replace(
             settings,
@@ -117,6 +121,15 @@ def test_what_a_caller_writes_he_reads_at_once(by):
     for number in range(40):
         by.made("/owners", full_name=f"Owner {number}")
         assert f"Owner {number}" in where(by)["owners"]
+
+
+@pytest.mark.req("D8")
+def test_what_a_caller_writes_in_one_process_he_reads_at_once_in_another(by, settings, pair, valkey):
+    other = dataclasses.replace(by, client=an_app(settings, pair, valkey).test_client())
+    reads_from(other, replica=True)
+    for number in range(100):
+        by.made("/owners", full_name=f"Owner {number}")
+        assert f"Owner {number}" in where(other)["owners"]
 
 
 @pytest.mark.req("D8")

@@ -30,7 +30,7 @@ PATIENT_MS = 20_000
 def an_app(redis_url: str, most: int = 4, **config: object) -> Flask:
     app = Flask("bare")
     settings = {"RATE_LIMIT_MAX_REQUESTS": most, "RATE_LIMIT_CLASSES": (LOGIN,)}
-    app.config.from_mapping({"REDIS_URL": redis_url, "RATE_LIMIT_TIMEOUT": PATIENT_MS, **settings, **config})
+    app.config.from_mapping({"REDIS_URL": redis_url, "REDIS_TIMEOUT": PATIENT_MS, **settings, **config})
     load_extensions(app, ["extensions.rate_limiting:RateLimiting"])
     app.add_url_rule("/hello", view_func=lambda: "hello")
     app.add_url_rule("/alive", "alive", view_func=lambda: "alive")

@@ -45,7 +45,12 @@ def stack(environ, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bad-redis")
     with own_valkey(folder) as valkey:
         network = BadNetwork(valkey.port)
-        settings = {**environ, "REDIS_URL": valkey.url_through(network.port), "DRAIN_SECONDS": "0"}
+        settings = {
+            **environ,
+            "REDIS_URL": valkey.url_through(network.port),
+            "DRAIN_SECONDS": "0",
+            "REDIS_TIMEOUT": "250",
+        }
         server = WebServer(settings, folder / "web.log", "wsgi:app")
         try:
             server.wait_ready()
