@@ -68,8 +68,6 @@ class Replica:
     def look_now(self) -> Look:
         """Ask both servers how far they are."""
         try:
-            with self._primary.connect() as connection:
-                written = position_of(connection.execute(_PRIMARY).scalar_one())
             with self.engine.connect() as connection:
                 row = connection.execute(_REPLICA).one()
         except SQLAlchemyError as error:
@@ -80,10 +78,18 @@ class Replica:
             return self.look
         replayed = position_of(row.replayed)
         behind_s = _LAGS_FOREVER if row.since_s is None else max(0.0, row.since_s)
-        lag_s = 0.0 if replayed >= written else behind_s
+        lag_s = 0.0 if self._is_all(replayed) else behind_s
         reason = "" if lag_s <= self._max_lag_s else f"{lag_s:.1f} s behind"
         self.look = Look(replayed, lag_s, reason)
         return self.look
+
+    def _is_all(self, replayed: int) -> bool:
+        """Whether the primary has written no more; no where it cannot say, because its connections are all in use."""
+        try:
+            with self._primary.connect() as connection:
+                return replayed >= position_of(connection.execute(_PRIMARY).scalar_one())
+        except SQLAlchemyError:
+            return False
 
     def failed(self) -> None:
         """A statement on it failed: it is not read again before a look finds it well."""
