@@ -1,26 +1,36 @@
-"""Rate limiting: so many requests of one caller in a window, counted in Redis, in memory while Redis is away."""
+"""Rate limiting: Flask-Limiter on windows of our own, counted in Redis, in memory while Redis is away."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
-import orjson
-from flask import Flask, Response, current_app, g, request
-from werkzeug.exceptions import TooManyRequests
+from flask import Flask, Response, current_app, request
+from flask_limiter import ApplicationLimit, Limiter, RequestLimit
+from flask_limiter._limits import RuntimeLimit  # what a limit yields; it has no public name
 
 from extensions.contract import Base, Health, Metric, Setting
-from extensions.hold_off import guarded_redis
-from extensions.rate_limiting.counting import Standing, Verdict
-from extensions.rate_limiting.limiter import Limiter
+from extensions.rate_limiting.answers import refusal, sentence, tell
+from extensions.rate_limiting.control import Control
 from extensions.rate_limiting.rules import DEFAULT, RULE_PATTERN, Limits, RouteClass, Rule
+from extensions.rate_limiting.storage import SCHEME, WindowStorage
+from extensions.rate_limiting.strategy import Together, breached
 
-__all__ = ["DEFAULT", "RULE_PATTERN", "RateLimiting", "RouteClass", "Rule"]
+__all__ = ["DEFAULT", "RULE_PATTERN", "RateLimiting", "RouteClass", "Rule", "limiter_of"]
 
 _PREFIX: Final = "haven:limit"
 _TOP: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What one app has of this extension."""
+
+    limiter: Limiter
+    storage: WindowStorage
+    control: Control
 
 
 class RateLimiting(Base):
@@ -50,50 +60,65 @@ class RateLimiting(Base):
 
     def init_app(self, app: Flask) -> None:
         """Count the requests of ``app``. Connects to nothing."""
-        default = Rule(
-            self.setting(app, "RATE_LIMIT_MAX_REQUESTS"), max(1000, self.setting(app, "RATE_LIMIT_WINDOW"))
+        of = {setting.name: self.setting(app, setting.name) for setting in self.settings}
+        default = Rule(of["RATE_LIMIT_MAX_REQUESTS"], max(1000, of["RATE_LIMIT_WINDOW"]))
+        limits = Limits(default, of["RATE_LIMIT_CLASSES"])
+        identify = of["RATE_LIMIT_IDENTIFY"] or _address
+        limiter = Limiter(
+            key_func=identify,
+            application_limits=[_OfTheRequest(lambda: _asked(limits, identify))],
+            storage_uri=f"{SCHEME}+{of['REDIS_URL'] or 'memory://'}",
+            storage_options={"prefix": _PREFIX, "timeout_ms": of["REDIS_TIMEOUT"]},
+            strategy=SCHEME,
+            # What has no route is counted too: somebody who tries addresses is to be stopped.
+            request_identifier=lambda: request.endpoint or "no route",
+            on_breach=_refuse,
+            on_meta_breach=_refuse,
         )
-        url = self.setting(app, "REDIS_URL")
-        client = guarded_redis(url, self.setting(app, "REDIS_TIMEOUT") / 1000) if url else None
-        limits = Limits(default, self.setting(app, "RATE_LIMIT_CLASSES"))
-        app.extensions[self.name] = Limiter(limits, client, _PREFIX, self.setting(app, "RATE_LIMIT_RESTORE"))
-        app.before_request(self._count)
-        app.after_request(_tell)
+        paths = tuple(of["RATE_LIMIT_EXEMPT_PATHS"])
+        limiter.request_filter(lambda: _is_exempt(limits, paths, of["RATE_LIMIT_EXEMPT"]))
+        # Before the limiter's own, so it runs after that has counted what is counted by its answer.
+        app.after_request(tell)
+        limiter.init_app(app)
+        # Without RATELIMIT_ENABLED Flask-Limiter makes no storage.
+        storage = cast(WindowStorage, limiter.storage) if limiter.enabled else WindowStorage()
+        control = Control(limits, storage.client, _PREFIX, of["RATE_LIMIT_RESTORE"])
+        app.extensions[self.name] = State(limiter, storage, control)
 
     def health(self) -> Health:
         """``degraded`` while the count is kept in memory though it should be shared."""
-        limiter = _limiter()
-        is_away = limiter.counts_in_memory and bool(self.setting(current_app, "REDIS_URL"))
+        state = _state()
         numbers = {
-            "counts_in": "memory" if limiter.counts_in_memory else "redis",
-            "refused": dict(limiter.refusals.totals),
+            "counts_in": "memory" if state.storage.counts_in_memory else "redis",
+            "refused": dict(state.control.refusals.totals),
         }
-        return Health("degraded" if is_away else "ok", numbers)
+        return Health("ok" if state.storage.check() else "degraded", numbers)
 
     def collect(self) -> Iterable[Metric]:
-        limiter = _limiter()
-        yield Metric("rate_limiting_in_memory", float(limiter.counts_in_memory))
-        for name in limiter.limits.settings:
-            yield Metric("rate_limiting_refused_total", limiter.refusals.totals[name], {"class": name})
+        state = _state()
+        totals = state.control.refusals.totals
+        yield Metric("rate_limiting_in_memory", float(state.storage.counts_in_memory))
+        for name in {**state.control.limits.settings, **totals}:
+            yield Metric("rate_limiting_refused_total", totals[name], {"class": name})
 
     def release(self, pressure: float) -> int:  # noqa: ARG002  the windows are small: all or nothing
         """Let go of the windows in memory, which are those of callers while Redis is away."""
-        return _limiter().release() * 1000
+        return _state().storage.release() * 1000
 
     def report(self) -> dict[str, Any]:
         """Every limit, and who was refused in the last hour, the most refused first. For operators."""
-        limiter = _limiter()
-        refused, is_of_all = limiter.last_hour()
+        state = _state()
+        limits = state.control.limits
+        refused, is_of_all = state.control.last_hour()
         by_class: Counter[str] = Counter()
         for (name, _), count in refused.items():
             by_class[name] += count
-        overrides = limiter.limits.overrides
         return {
             "limits": [
-                {"name": name, "limit": str(overrides.get(name, rule)), "setting": str(rule)}
-                for name, rule in limiter.limits.settings.items()
+                {"name": name, "limit": str(limits.overrides.get(name, rule)), "setting": str(rule)}
+                for name, rule in limits.settings.items()
             ],
-            "counts_in": "memory" if limiter.counts_in_memory else "redis",
+            "counts_in": "memory" if state.storage.counts_in_memory else "redis",
             "of_all_processes": is_of_all,
             "refused": sum(by_class.values()),
             "refused_by_limit": dict(by_class),
@@ -112,68 +137,64 @@ class RateLimiting(Base):
             ValueError: one is no rule, or of no class.
             redis.RedisError: Redis does not answer; nothing has changed.
         """
-        _limiter().override(texts)
-
-    def _count(self) -> None:
-        paths: tuple[str, ...] = tuple(self.setting(current_app, "RATE_LIMIT_EXEMPT_PATHS"))
-        if paths and request.path.startswith(paths):
-            return
-        limiter = _limiter()
-        route_class = limiter.limits.class_of(f"{request.method} {request.url_rule or ''}")
-        if route_class is not None and route_class.by_address:
-            verdict = limiter.take(f"address:{request.remote_addr}", route_class)
-        else:
-            exempt = self.setting(current_app, "RATE_LIMIT_EXEMPT")
-            if exempt is not None and exempt():
-                return
-            identify = self.setting(current_app, "RATE_LIMIT_IDENTIFY") or _address
-            verdict = limiter.take(identify(), route_class)
-        g.rate_limit = verdict
-        if not verdict.is_allowed:
-            raise _refusal(verdict.tightest)
+        _state().control.override(texts)
 
 
-def _limiter() -> Limiter:
-    limiter: Limiter = current_app.extensions[RateLimiting.name]
-    return limiter
+def limiter_of(app: Flask) -> Limiter:
+    """The Flask-Limiter of ``app``, for limits of single views: ``@limiter_of(app).limit("5 per minute")``."""
+    state: State = app.extensions[RateLimiting.name]
+    return state.limiter
+
+
+class _OfTheRequest(ApplicationLimit):
+    """The limits of a request's class as one limit of Flask-Limiter, looked up for each request."""
+
+    def __init__(self, asked: Callable[[], tuple[str, Together]]) -> None:
+        super().__init__(limit_provider="")
+        self._asked = asked
+
+    def __iter__(self) -> Iterator[RuntimeLimit]:
+        caller, together = self._asked()
+        yield RuntimeLimit(
+            together,
+            lambda: caller,
+            scope="request",
+            shared=True,
+            error_message=lambda: sentence(breached(together, caller, "request")[1]),
+        )
+
+
+def _is_exempt(limits: Limits, paths: tuple[str, ...], exempt: Callable[[], bool] | None) -> bool:
+    """Whether the request at hand is not counted. Nobody is exempt where it is by address that one is counted."""
+    if request.path.startswith(paths):
+        return True
+    route_class = limits.class_of(_route())
+    is_by_address = route_class is not None and route_class.by_address
+    return not is_by_address and exempt is not None and exempt()
+
+
+def _asked(limits: Limits, identify: Callable[[], str]) -> tuple[str, Together]:
+    """Who asks, and what counts in."""
+    _state().control.sync()
+    route_class = limits.class_of(_route())
+    is_by_address = route_class is not None and route_class.by_address
+    return _address() if is_by_address else identify(), Together(limits.rules_of(route_class))
+
+
+def _refuse(limit: RequestLimit) -> Response:
+    caller, by = breached(limit.limit, *limit.request_args)
+    _state().control.refusals.add(by.name, caller)
+    return refusal(by)
+
+
+def _state() -> State:
+    state: State = current_app.extensions[RateLimiting.name]
+    return state
+
+
+def _route() -> str:
+    return f"{request.method} {request.url_rule or ''}"
 
 
 def _address() -> str:
     return f"address:{request.remote_addr}"
-
-
-def _refusal(by: Standing) -> TooManyRequests:
-    wait_s = _seconds(by.frees_in_ms)
-    detail = f"The limit `{by.name}` is {by.rule}: wait {wait_s} s."
-    document = {"type": "about:blank", "title": "Too many requests", "status": 429, "detail": detail}
-    answer = Response(
-        orjson.dumps(document),
-        429,
-        {"Retry-After": str(wait_s)},
-        content_type="application/problem+json",
-    )
-    # The response is for an app that has no way of its own with errors.
-    return TooManyRequests(detail, answer, retry_after=wait_s)
-
-
-def _tell(response: Response) -> Response:
-    """Say where the caller stands: in each limit by the IETF's fields, in the tightest one by the ``X-RateLimit`` ones."""
-    verdict: Verdict | None = g.pop("rate_limit", None)
-    if verdict is None:
-        return response
-    headers, tightest = response.headers, verdict.tightest
-    headers["RateLimit-Policy"] = ", ".join(
-        f'"{one.name}";q={one.rule.amount};w={one.rule.window_ms // 1000}' for one in verdict.standings
-    )
-    headers["RateLimit"] = ", ".join(
-        f'"{one.name}";r={one.left};t={_seconds(one.frees_in_ms)}' for one in verdict.standings
-    )
-    headers["X-RateLimit-Limit"] = str(tightest.rule.amount)
-    headers["X-RateLimit-Remaining"] = str(tightest.left)
-    headers["X-RateLimit-Reset"] = str(int(time.time()) + _seconds(tightest.frees_in_ms))
-    return response
-
-
-def _seconds(ms: int) -> int:
-    """Whole seconds, rounded up: who waits that long is not refused again for a rounding."""
-    return max(1, -(-ms // 1000))

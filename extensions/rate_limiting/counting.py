@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -42,8 +42,12 @@ class Verdict:
 
     @property
     def tightest(self) -> Standing:
-        """The limit with the least left; of two the one that keeps the caller waiting longer."""
-        return min(self.standings, key=lambda one: (one.left, -one.frees_in_ms))
+        return tightest(self.standings)
+
+
+def tightest(standings: Iterable[Standing]) -> Standing:
+    """The limit with the least left; of two the one that keeps the caller waiting longer."""
+    return min(standings, key=lambda one: (one.left, -one.frees_in_ms))
 
 
 class SharedWindows:
@@ -54,15 +58,14 @@ class SharedWindows:
         self._prefix = prefix
         self._script: Script = client.register_script(_SCRIPT)
 
-    def take(self, caller: str, rules: Rules) -> Verdict:
-        """Count a request.
+    def take(self, caller: str, rules: Rules, amount: int = 1) -> Verdict:
+        """Count a request ``amount`` times; 0: only look.
 
         Raises:
             redis.RedisError: Redis does not answer.
         """
-        # The braces keep the windows of a caller on one node of a cluster.
-        keys = [f"{self._prefix}:{{{caller}}}:{name}" for name, _ in rules]
-        arguments: list[Any] = [SLOTS]
+        keys = [self._key(caller, name) for name, _ in rules]
+        arguments: list[Any] = [SLOTS, amount]
         for _, rule in rules:
             arguments += (rule.amount, rule.window_ms)
         answer = self._script(keys=keys, args=arguments, client=self._client)
@@ -71,6 +74,29 @@ class SharedWindows:
             for at, (name, rule) in enumerate(rules)
         )
         return Verdict(bool(answer[0]), standings)
+
+    def forget(self, caller: str, names: Iterable[str]) -> None:
+        """Give a caller all of these limits back.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        self._client.unlink(*(self._key(caller, name) for name in names))
+
+    def clear(self) -> int:
+        """Forget every window; how many there were.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        count = 0
+        for key in self._client.scan_iter(match=f"{self._prefix}:{{*", count=1000):
+            count += int(self._client.unlink(key))
+        return count
+
+    def _key(self, caller: str, name: str) -> str:
+        # The braces keep the windows of a caller on one node of a cluster.
+        return f"{self._prefix}:{{{caller}}}:{name}"
 
 
 class LocalWindows:
@@ -82,23 +108,29 @@ class LocalWindows:
         self._windows: OrderedDict[tuple[str, str], _Window] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(self, caller: str, rules: Rules) -> Verdict:
-        """Count a request."""
+    def take(self, caller: str, rules: Rules, amount: int = 1) -> Verdict:
+        """Count a request ``amount`` times; 0: only look."""
         now_ms = int(self._clock() * 1000)
         with self._lock:
             windows = [self._window(caller, name, rule) for name, rule in rules]
             for window in windows:
                 window.move_to(now_ms)
             is_allowed = all(
-                window.total < rule.amount for window, (_, rule) in zip(windows, rules, strict=True)
+                window.total + amount <= rule.amount for window, (_, rule) in zip(windows, rules, strict=True)
             )
             standings = []
             for window, (name, rule) in zip(windows, rules, strict=True):
                 frees_in_ms = window.frees_at_ms - now_ms
-                if is_allowed:
-                    window.count(now_ms)
+                if is_allowed and amount:
+                    window.count(now_ms, amount)
                 standings.append(Standing(name, rule, max(0, rule.amount - window.total), frees_in_ms))
         return Verdict(is_allowed, tuple(standings))
+
+    def forget(self, caller: str, names: Iterable[str]) -> None:
+        """Give a caller all of these limits back."""
+        with self._lock:
+            for name in names:
+                self._windows.pop((caller, name), None)
 
     def clear(self) -> int:
         """Forget every window; how many there were."""
@@ -135,10 +167,10 @@ class _Window:
         while self._counts and next(iter(self._counts)) < self._slot - SLOTS:
             self.total -= self._counts.popitem(last=False)[1]
 
-    def count(self, now_ms: int) -> None:
+    def count(self, now_ms: int, amount: int) -> None:
         slot = now_ms // self.width_ms
-        self._counts[slot] = self._counts.get(slot, 0) + 1
-        self.total += 1
+        self._counts[slot] = self._counts.get(slot, 0) + amount
+        self.total += amount
 
     @property
     def frees_at_ms(self) -> int:

@@ -1,22 +1,22 @@
--- Count one request in every window of KEYS, or in none where one of them is full.
+-- Count a request in every window of KEYS, or in none where one of them has no room for it.
 --
 -- A window is cut into SLOTS slots, each with its own count; a slot counts until all of it has left the window, so no
 -- span of the window's length ever has more than the limit. The hash of a window holds: a slot's number -> its count,
 -- t: the sum, o: the oldest slot that may hold something, w: a slot's width in ms.
 --
--- ARGV: SLOTS, then for each key its limit and its window (ms).
+-- ARGV: SLOTS, how much the request counts (0: only look), then for each key its limit and its window (ms).
 -- Returns: 1 or 0 (counted or not), then for each key what is left, and the ms until its oldest slot leaves.
 --
 -- Redis's own clock: that of all hosts.
-local slots = tonumber(ARGV[1])
+local slots, amount = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local answer = {1}
 local windows = {}
 
 for i, key in ipairs(KEYS) do
-    local limit = tonumber(ARGV[2 * i])
-    local width = math.max(1, math.floor(tonumber(ARGV[2 * i + 1]) / slots))
+    local limit = tonumber(ARGV[2 * i + 1])
+    local width = math.max(1, math.floor(tonumber(ARGV[2 * i + 2]) / slots))
     local slot = math.floor(now / width)
     local first = slot - slots
     local held = redis.call('HMGET', key, 't', 'o', 'w')
@@ -39,7 +39,7 @@ for i, key in ipairs(KEYS) do
         end
         if oldest ~= start then redis.call('HSET', key, 't', total, 'o', oldest) end
     end
-    if total >= limit then answer[1] = 0 end
+    if total + amount > limit then answer[1] = 0 end
     windows[i] = {slot = slot, total = total, limit = limit}
     answer[2 * i + 1] = (oldest + slots + 1) * width - now
     redis.call('PEXPIRE', key, width * (slots + 2))
@@ -47,10 +47,10 @@ end
 
 for i, key in ipairs(KEYS) do
     local window = windows[i]
-    if answer[1] == 1 then
-        redis.call('HINCRBY', key, window.slot, 1)
-        redis.call('HINCRBY', key, 't', 1)
-        window.total = window.total + 1
+    if answer[1] == 1 and amount > 0 then
+        redis.call('HINCRBY', key, window.slot, amount)
+        redis.call('HINCRBY', key, 't', amount)
+        window.total = window.total + amount
     end
     answer[2 * i] = math.max(0, window.limit - window.total)
 end

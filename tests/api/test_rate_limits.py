@@ -153,7 +153,7 @@ def test_what_an_operator_said_outlives_a_flushed_redis(caller_of, on, limited, 
     assert operator.patch(PATH, {"default": "3 per minute"}).status_code == 200
     redis.Redis.from_url(limited_url).flushdb()
     with limited.app_context():
-        limited.extensions["rate_limiting"].sync(now=True)
+        limited.extensions["rate_limiting"].control.sync(now=True)
     assert viewer.get("/owners").headers["X-RateLimit-Limit"] == "3"
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from extensions.loader import load_extensions
 from extensions.rate_limiting import RateLimiting, RouteClass, Rule
+from extensions.rate_limiting.control import Control
 from extensions.rate_limiting.counting import SLOTS, LocalWindows, SharedWindows
-from extensions.rate_limiting.limiter import Limiter
 from extensions.rate_limiting.refusals import CALLERS_KEPT, Refusals
 from extensions.rate_limiting.rules import Limits
 from tests.support.own_valkey import OwnValkey, own_valkey
@@ -160,12 +160,15 @@ def test_a_place_comes_free_again(valkey):
 def test_one_request_is_one_round_trip(valkey, app):
     ask(app)
     client = redis.Redis.from_url(valkey.url)
-    app.extensions["rate_limiting"]._sync_at = time.monotonic() + 3600
+    app.extensions["rate_limiting"].control._sync_at = time.monotonic() + 3600
     before = client.info("commandstats")
     for number in range(10):
         ask(app, address=f"198.51.100.{number}")
     after = client.info("commandstats")
     assert after["cmdstat_evalsha"]["calls"] - before["cmdstat_evalsha"]["calls"] == 10
+    for number in range(10):
+        ask(app, "/login", "POST", address=f"198.51.100.{number}")
+    assert client.info("commandstats")["cmdstat_evalsha"]["calls"] - after["cmdstat_evalsha"]["calls"] == 10
     assert after.get("cmdstat_hgetall") == before.get("cmdstat_hgetall")
 
 
@@ -225,6 +228,10 @@ def test_an_exempt_path_is_never_refused(app):
     assert "RateLimit" not in answers[0].headers
 
 
+def test_what_has_no_route_is_counted_too(app):
+    assert [ask(app, f"/guess/{number}").status_code for number in range(5)] == [404] * 4 + [429]
+
+
 def test_only_a_view_that_says_so_tells_an_unlimited_caller_to_wait(app):
     app.add_url_rule("/busy", "busy", view_func=lambda: ("busy", 503, {"Retry-After": "2"}))
     assert ask(app, "/busy").headers.getlist("Retry-After") == ["2"]
@@ -238,7 +245,7 @@ def test_who_was_refused_is_told_of_all_processes(valkey, app):
         ask(other)
         ask(other, address="198.51.100.9")
     for one in (app, other):
-        one.extensions["rate_limiting"].sync(now=True)
+        one.extensions["rate_limiting"].control.sync(now=True)
     with other.app_context():
         report = RateLimiting().report()
     assert report["of_all_processes"]
@@ -280,11 +287,11 @@ def test_what_redis_has_lost_is_restored(valkey):
     client = redis.Redis.from_url(valkey.url)
     client.flushall()
     limits = Limits(Rule(4, 60_000))
-    limiter = Limiter(limits, client, "lost", restore=lambda: {"default": "2 per minute"})
-    limiter.sync(now=True)
+    control = Control(limits, client, "lost", restore=lambda: {"default": "2 per minute"})
+    control.sync(now=True)
     assert limits.overrides == {"default": Rule(2, 60_000)}
     client.flushall()
-    limiter.sync(now=True)
+    control.sync(now=True)
     assert client.hget("lost:overrides", "default") == b"2 per minute"
 
 
@@ -312,14 +319,14 @@ def test_a_dead_redis_makes_the_limit_count_in_memory():
 def test_redis_is_counted_in_again_once_it_is_back(tmp_path):
     with own_valkey(tmp_path) as valkey:
         app = an_app(valkey.url, most=1000)
-        limiter = app.extensions["rate_limiting"]
+        storage = app.extensions["rate_limiting"].storage
         ask(app)
-        assert not limiter.counts_in_memory
+        assert not storage.counts_in_memory
         valkey.kill()
         assert {ask(app).status_code for _ in range(20)} == {200}
-        assert limiter.counts_in_memory
+        assert storage.counts_in_memory
         valkey.start()
-        until(lambda: ask(app).status_code == 200 and not limiter.counts_in_memory)
+        until(lambda: ask(app).status_code == 200 and not storage.counts_in_memory)
 
 
 def test_the_numbers_are_those_of_what_happened(app):

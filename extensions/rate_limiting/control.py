@@ -1,4 +1,4 @@
-"""The limiter of one process: counts in Redis, in memory while Redis is away, and follows what operators say."""
+"""What operators say and see: limits that are changed while all processes run, and who was refused."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any, Final
 
 import redis
 
-from extensions.rate_limiting.counting import LocalWindows, SharedWindows, Verdict
 from extensions.rate_limiting.refusals import Refusals, Refused
-from extensions.rate_limiting.rules import Limits, RouteClass, Rule
+from extensions.rate_limiting.rules import Limits, Rule
 
 SYNC_EVERY_S: Final = 2.0
 """How old what this process knows of operators' limits may be."""
@@ -20,11 +19,11 @@ _IN_FORCE: Final = "in force"
 Restore = Callable[[], Mapping[str, str]]
 
 
-class Limiter:
-    """Counts requests.
+class Control:
+    """Of one process: the limits in force, and the refusals.
 
     Args:
-        client: the Redis that all processes count in; None: each in its own memory.
+        client: the Redis by which processes tell each other; None: this one is alone.
         restore: what operators have said, from where it is kept safely; asked when Redis has lost it. A
             ``LookupError`` says that it cannot be read now.
     """
@@ -34,22 +33,10 @@ class Limiter:
     ) -> None:
         self.limits = limits
         self.refusals = Refusals(time.time, prefix)
-        self.counts_in_memory = client is None
         self._client = client
-        self._shared = None if client is None else SharedWindows(client, prefix)
-        self._local = LocalWindows(time.monotonic)
         self._overrides_name = f"{prefix}:overrides"
         self._restore = restore
         self._sync_at = 0.0
-
-    def take(self, caller: str, route_class: RouteClass | None) -> Verdict:
-        """Count a request of ``caller`` in the limits of its class. Never fails, whatever Redis does."""
-        self.sync()
-        rules = self.limits.rules_of(route_class)
-        verdict = self._take(caller, rules)
-        if not verdict.is_allowed:
-            self.refusals.add(verdict.tightest.name, caller)
-        return verdict
 
     def override(self, texts: Mapping[str, str]) -> None:
         """Put ``texts`` (class → rule) in force in every process, instead of what was overridden before.
@@ -98,21 +85,6 @@ class Limiter:
             except redis.RedisError:
                 pass
         return self.refusals.last_hour(), False
-
-    def release(self) -> int:
-        """Let go of the windows in memory; how many."""
-        return self._local.clear()
-
-    def _take(self, caller: str, rules: list[tuple[str, Rule]]) -> Verdict:
-        if self._shared is not None:
-            try:
-                verdict = self._shared.take(caller, rules)
-            except redis.RedisError:
-                self.counts_in_memory = True
-            else:
-                self.counts_in_memory = False
-                return verdict
-        return self._local.take(caller, rules)
 
     def _store(self, texts: Mapping[str, str]) -> None:
         assert self._client is not None
