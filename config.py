@@ -53,12 +53,22 @@ class Settings:
     redis_port: int = _setting(6379, "Redis port", low=1, high=65535)
     redis_password: str = _setting("", "Redis password")
     redis_db: int = _setting(0, "Redis database of sessions, limits and caches", low=0, high=1023)
+    redis_timeout: int = _setting(
+        250, "Longest wait for Redis; beyond it PostgreSQL is quicker", unit="ms", low=10, high=60_000
+    )
     public_url: str = _setting(
         "http://127.0.0.1:8000", "Where the outside reaches Haven; callbacks are built on it", unit="URL"
     )
     port: int = _setting(8000, "Port of the web process", low=1, high=65535)
     web_concurrency: int = _setting(2, "Web processes", low=1, high=256)
     web_threads: int = _setting(8, "Threads of each web process", low=1, high=256)
+    drain_seconds: float = _setting(
+        5.0,
+        "At a SIGTERM: how long /ready is 503 while requests are still served, before the server stops",
+        unit="s",
+        low=0,
+        high=300,
+    )
     trusted_proxies: int = _setting(
         0, "Reverse proxies in front whose X-Forwarded-For is believed", unit="hops", low=0, high=10
     )
@@ -91,6 +101,12 @@ class Settings:
     )
 
     # Database
+    database_replica_url: str = _setting(
+        "", "A streaming replica for exports, reports and dashboards, as the application's role", unit="URL"
+    )
+    database_replica_max_lag: float = _setting(
+        5.0, "A replica further behind is not read", unit="s", low=0.1, high=3600
+    )
     db_pool_min: int = _setting(5, "Connections kept open by each process", low=1, high=200)
     db_pool_max: int = _setting(20, "Connections of each process at the most", low=1, high=500)
     db_pool_timeout: float = _setting(
@@ -294,6 +310,11 @@ def _wrong_addresses(s: Settings) -> list[str]:
         )
     elif urlsplit(s.database_url).scheme.split("+")[0] not in {"postgres", "postgresql"}:
         faults.append("DATABASE_URL must start with postgresql://.")
+    if s.database_replica_url and urlsplit(s.database_replica_url).scheme.split("+")[0] not in {
+        "postgres",
+        "postgresql",
+    }:
+        faults.append("DATABASE_REPLICA_URL must start with postgresql://.")
     if s.redis_url and urlsplit(s.redis_url).scheme not in {"redis", "rediss", "unix"}:
         faults.append("REDIS_URL must start with redis://, rediss:// or unix://.")
     if s.cache_redis_url:

@@ -10,6 +10,7 @@ from flask_sqlalchemy import SQLAlchemy
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config import Settings, load_settings
+from extensions.database import Database, reading_of
 from extensions.loader import load_extensions, run_after_fork
 from haven import __version__
 from haven.api import guard, health
@@ -17,16 +18,20 @@ from haven.api.docs import describe, docs_blueprint
 from haven.api.encoding import OrjsonProvider
 from haven.api.event_stream import EXTENSION as STREAMS
 from haven.api.event_stream import Streams
+from haven.api.from_replica import remember_write
 from haven.api.problems import register_problem_handlers
 from haven.api.resource import API
 from haven.billing.routes import blueprints as billing
 from haven.db.migrate import sqlalchemy_url
+from haven.draining import Drain
 from haven.identity.passwords import Passwords
 from haven.identity.principals import Principals
 from haven.identity.routes import blueprints as identity
 from haven.identity.sign_in import SignIn, SignInRules
 from haven.leasing.routes import blueprints as leasing
+from haven.operations import rate_limits
 from haven.operations.cache_routes import blueprint as cache
+from haven.operations.route_classes import CLASSES
 from haven.operations.routes import blueprints as operations
 from haven.payments.hooks import blueprint as hooks
 from haven.payments.routes import blueprint as payments
@@ -69,6 +74,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     _register_blueprints(app)
     register_problem_handlers(app)
     app.after_request(_secure)
+    app.after_request(remember_write)
+    app.extensions["haven_drain"] = Drain()
     app.extensions["after_fork"] = lambda: run_after_fork(app)
     return app
 
@@ -86,6 +93,8 @@ def _flask_settings(settings: Settings) -> dict[str, Any]:
         "RATE_LIMIT_IDENTIFY": guard.caller,
         "RATE_LIMIT_EXEMPT": guard.is_exempt,
         "RATE_LIMIT_EXEMPT_PATHS": _EXEMPT_FROM_LIMIT,
+        "RATE_LIMIT_CLASSES": CLASSES,
+        "RATE_LIMIT_RESTORE": lambda: rate_limits.restore(guard.runtime().engine),
     }
 
 
@@ -101,6 +110,7 @@ def _start_runtime(app: Flask, settings: Settings) -> None:
     runtime = Runtime.start(
         settings,
         engine,
+        reading=reading_of(app) if Database.name in app.extensions else None,
         cache=None if caching is None else caching.cache,
         breakers=app.extensions.get("circuit_breaker"),
     )

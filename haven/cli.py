@@ -17,6 +17,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "db": ("haven.db.commands:db", "Upgrade, downgrade and inspect the database schema."),
     "cache": ("haven.operations.cache_commands:cache", "Clear, warm and read the cache."),
     "doctor": ("haven.doctor.commands:doctor", "Look for what is wrong, and say what to do."),
+    "limits": ("haven.operations.commands:limits", "Show the rate limits and whom they refused; change one."),
     "demo": ("haven.demo.commands:demo", "Load believable Kenyan agencies: small, medium or large."),
     "verify": ("haven.billing.commands:verify_command", "Check every agency's books against its rows."),
     "mpesa-simulator": (

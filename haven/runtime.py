@@ -19,6 +19,8 @@ from extensions.caching.cache import Cache
 from extensions.caching.cache import Rules as CacheRules
 from extensions.circuit_breaker.breaker import Breakers
 from extensions.circuit_breaker.rules import Rules as BreakerRules
+from extensions.database.replica import Reading, make_reading
+from extensions.hold_off import guarded_redis
 from haven.db.migrate import sqlalchemy_url
 from haven.operations.cached_tables import CLEARS
 from haven.operations.kinds import KINDS
@@ -30,7 +32,6 @@ WORKER: Final = "haven-worker"
 CRON: Final = "haven-cron"
 """What PostgreSQL calls the connections of a worker, and of the clock."""
 RUNNER: Final = "workers.runner.run"
-_REDIS_TIMEOUT_S: Final = 0.5
 _WAKE_TTL_S: Final = 3600
 
 
@@ -46,6 +47,7 @@ class Runtime:
     engine: Engine
     redis: redis.Redis
     wake: Wake
+    reading: Reading
     cache: Cache
     breakers: Breakers
 
@@ -55,6 +57,7 @@ class Runtime:
         settings: Settings,
         engine: Engine | None = None,
         *,
+        reading: Reading | None = None,
         cache: Cache | None = None,
         breakers: Breakers | None = None,
     ) -> Runtime:
@@ -63,18 +66,19 @@ class Runtime:
         Whatever is written through the engine clears the cache, in every process and whatever is switched off: else an
         answer stored before would come back.
         """
-        sessions = redis.Redis.from_url(
-            settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
-        )
-        engine = engine if engine is not None else worker_engine(settings)
-        wake = _run_here if not settings.enable_job_queue else _waker(jobs_redis(settings))
+        timeout_s = settings.redis_timeout / 1000
+        sessions = guarded_redis(settings.redis_url, timeout_s)
+        engine = engine if engine is not None else worker_engine(settings, settings.database_url)
+        jobs = guarded_redis(settings.redis_url, timeout_s, db=settings.job_queue_redis_db)
+        wake = _waker(jobs) if settings.enable_job_queue else _run_here
         cache = cache or build_cache(
             settings.cache_redis_url, cache_rules(settings), timeout_s=settings.cache_timeout
         )
         watch_writes(cache, engine, CLEARS, debts=True)
+        reading = reading or _reading(settings, engine, sessions)
         if breakers is None:
             breakers = Breakers(breaker_rules(settings), sessions)
-        return cls(settings, engine, sessions, wake, cache, breakers)
+        return cls(settings, engine, sessions, wake, reading, cache, breakers)
 
 
 def cache_rules(settings: Settings) -> CacheRules:
@@ -95,11 +99,17 @@ def breaker_rules(settings: Settings) -> BreakerRules:
     )
 
 
-def worker_engine(settings: Settings, name: str = WORKER) -> Engine:
+def _reading(settings: Settings, primary: Engine, client: redis.Redis) -> Reading:
+    url = settings.database_replica_url
+    replica = worker_engine(settings, url) if url else None
+    return make_reading(primary, replica, client, settings.database_replica_max_lag)
+
+
+def worker_engine(settings: Settings, url: str, name: str = WORKER) -> Engine:
     """The engine of a process that is no web process: few connections, the same time-outs."""
     options = f"-c statement_timeout={settings.db_statement_timeout * 10} -c timezone=UTC"
     return create_engine(
-        sqlalchemy_url(settings.database_url),
+        sqlalchemy_url(url),
         pool_size=2,
         max_overflow=4,
         pool_timeout=settings.db_pool_timeout,
@@ -113,9 +123,9 @@ def worker_engine(settings: Settings, name: str = WORKER) -> Engine:
     )
 
 
-def jobs_redis(settings: Settings, timeout_s: float | None = _REDIS_TIMEOUT_S) -> redis.Redis:
-    """The Redis of the job queues. Workers wait on it without a time-out of their own (None)."""
-    arguments: dict[str, Any] = {"socket_connect_timeout": _REDIS_TIMEOUT_S * 4, "socket_timeout": timeout_s}
+def jobs_redis(settings: Settings, timeout_s: float | None) -> redis.Redis:
+    """The Redis of the job queues, for workers: they wait on it without a time-out of their own (None)."""
+    arguments: dict[str, Any] = {"socket_connect_timeout": 2.0, "socket_timeout": timeout_s}
     connection = redis.Redis.from_url(settings.redis_url, **arguments)
     pool = connection.connection_pool
     pool.connection_kwargs["db"] = settings.job_queue_redis_db

@@ -282,6 +282,8 @@ class Stack:
         """The environment of the programs."""
         ours = {
             "BIND_HOST": "127.0.0.1",
+            # Nothing in front looks at /ready here.
+            "DRAIN_SECONDS": "0",
             "PUBLIC_URL": places.url,
             "SECRET_KEY": self._secrets["secret_key"],
             "MAIL_FOLDER": str(self._folder.path / "mail"),

@@ -126,8 +126,9 @@ def environ(database_url: str, owner_url: str, redis_url: str) -> dict[str, str]
         "ARGON2_MEMORY_KIB": "64",
         "ARGON2_TIME_COST": "1",
         "RATE_LIMIT_MAX_REQUESTS": "1000000",
-        # A busy machine is no dead Redis.
+        # A busy machine must not look like a Redis that is away.
         "CACHE_TIMEOUT": "10",
+        "REDIS_TIMEOUT": "20000",
         "DB_POOL_MIN": "1",
         "DB_POOL_MAX": "10",
     }

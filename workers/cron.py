@@ -115,7 +115,7 @@ def main() -> None:
     """Tick until a SIGTERM."""
     settings = load_settings()
     configure_logging(settings.log_level)
-    clock = Clock(Runtime.start(settings, worker_engine(settings, CRON)))
+    clock = Clock(Runtime.start(settings, worker_engine(settings, settings.database_url, CRON)))
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())

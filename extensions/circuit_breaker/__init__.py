@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-import redis
 from flask import Flask, current_app
 
 from extensions.circuit_breaker.breaker import Breaker, Breakers, Call, CircuitOpen, Listener
 from extensions.circuit_breaker.rules import Outcome, Rules, State
 from extensions.contract import Base, Health, Metric, Setting
+from extensions.hold_off import GuardedRedis, guarded_redis
 
 __all__ = [
     "Breaker",
@@ -25,7 +25,6 @@ __all__ = [
     "rules_from",
 ]
 
-_REDIS_TIMEOUT_S: Final = 0.5
 _LEVEL: Final = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 
 
@@ -45,13 +44,15 @@ class CircuitBreaker(Base):
         ),
         Setting("BREAKER_OPEN_TIME", 30, "How long it stays open", "s"),
         Setting("BREAKER_PROBES", 3, "Calls let through to see whether the other side is back"),
+        Setting("REDIS_TIMEOUT", 250, "Longest wait for Redis", "ms"),
         Setting("REDIS_URL", "", "Where the state is shared; empty: each process has its own", "URL"),
     )
 
     def init_app(self, app: Flask) -> None:
         """Make the registry of ``app``. Connects to nothing."""
         rules = rules_from(lambda name: self.setting(app, name))
-        app.extensions[self.name] = Breakers(rules, _client(self.setting(app, "REDIS_URL")))
+        client = _client(self.setting(app, "REDIS_URL"), self.setting(app, "REDIS_TIMEOUT"))
+        app.extensions[self.name] = Breakers(rules, client)
 
     def breaker(self, name: str) -> Breaker:
         """The breaker of that name in the current app."""
@@ -91,7 +92,5 @@ def rules_from(setting: Any) -> Rules:
     )
 
 
-def _client(url: str) -> redis.Redis | None:
-    if not url:
-        return None
-    return redis.Redis.from_url(url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S)
+def _client(url: str, timeout_ms: int) -> GuardedRedis | None:
+    return guarded_redis(url, timeout_ms / 1000) if url else None

@@ -1,4 +1,4 @@
-"""Database: a bounded connection pool, statements counted for each request, slow ones kept."""
+"""Database: a bounded connection pool, statements counted for each request, slow ones kept, reads sent to a replica."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ from typing import Any, Final
 import orjson
 from flask import Flask, Response, current_app, g, has_request_context, request
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Engine, event, exc
+from sqlalchemy import Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
 from extensions.contract import Base, Health, Metric, Setting
 from extensions.database.counting import Counted, SlowStatement, Watch, begin, count_statements, current
+from extensions.database.replica import Reading, make_reading
+from extensions.hold_off import guarded_redis
 
-__all__ = ["Counted", "Database", "SlowStatement", "count_statements"]
+__all__ = [
+    "Counted",
+    "Database",
+    "Reading",
+    "SlowStatement",
+    "count_statements",
+    "reading_of",
+]
 
 log = logging.getLogger(__name__)
 _IDLE_CHECKED_S: Final = 10.0
@@ -37,6 +46,10 @@ class Database(Base):
         Setting("DB_STATEMENT_TIMEOUT", 30_000, "Longest statement", "ms"),
         Setting("SLOW_QUERY_THRESHOLD", 1000, "A statement over this is logged and kept", "ms"),
         Setting("SLOW_QUERIES_KEPT", 100, "Slow statements kept"),
+        Setting("DATABASE_REPLICA_URL", "", "A streaming replica for reads that bear it; empty: none", "URL"),
+        Setting("DATABASE_REPLICA_MAX_LAG", 5.0, "A replica further behind is not read", "s"),
+        Setting("REDIS_URL", "", "Where it is kept who wrote what, for a replica", "URL"),
+        Setting("REDIS_TIMEOUT", 250, "Longest wait for Redis", "ms"),
         Setting("DATABASE_SERVER_TIMING", False, "Tell clients statements and time in Server-Timing"),
     )
 
@@ -56,16 +69,25 @@ class Database(Base):
         )
         watch.attach(engine)
         _test_idle_connections(engine)
-        app.extensions[self.name] = {"engine": engine, "watch": watch}
+        reading = self._reading(app, engine)
+        if reading.replica is not None:
+            watch.attach(reading.replica.engine)
+            _test_idle_connections(reading.replica.engine)
+        app.extensions[self.name] = {"engine": engine, "watch": watch, "reading": reading}
         app.before_request(_begin_request)
         app.after_request(self._end_request)
 
     def health(self) -> Health:
-        """How full the pool is. A full pool is ``degraded``: the next request waits."""
+        """How full the pool is, and whether the replica is read. A full pool is ``degraded``: the next request waits."""
         engine: Engine = current_app.extensions[self.name]["engine"]
         numbers = _pool_numbers(engine)
-        is_full = numbers["in_use"] >= self.setting(current_app, "DB_POOL_MAX")
-        return Health("degraded" if is_full else "ok", numbers)
+        is_well = numbers["in_use"] < self.setting(current_app, "DB_POOL_MAX")
+        replica = reading_of(current_app).replica
+        if replica is None:
+            return Health("ok" if is_well else "degraded", numbers)
+        is_fresh = replica.is_fresh
+        told = {"replica": "ok" if is_fresh else replica.look.reason}
+        return Health("ok" if is_well and is_fresh else "degraded", {**numbers, **told})
 
     def collect(self) -> Iterable[Metric]:
         state = current_app.extensions[self.name]
@@ -75,6 +97,10 @@ class Database(Base):
         yield Metric("database_slow_statements", len(watch.slow))
         for name, value in _pool_numbers(state["engine"]).items():
             yield Metric(f"database_pool_{name}", value)
+        replica = reading_of(current_app).replica
+        if replica is not None:
+            yield Metric("database_replica_is_read", float(replica.is_fresh))
+            yield Metric("database_replica_lag_seconds", replica.look.lag_s)
 
     def slow_statements(self) -> list[SlowStatement]:
         """The slow statements that are kept, the newest last."""
@@ -84,6 +110,17 @@ class Database(Base):
     def after_fork(self, app: Flask) -> None:
         """Forget the parent's connections without closing them: they are the parent's."""
         app.extensions[self.name]["engine"].dispose(close=False)
+        replica = reading_of(app).replica
+        if replica is not None:
+            replica.engine.dispose(close=False)
+
+    def _reading(self, app: Flask, primary: Engine) -> Reading:
+        url = self.setting(app, "DATABASE_REPLICA_URL")
+        replica = create_engine(_driver_url(url), **self._engine_options(app)) if url else None
+        max_lag_s = self.setting(app, "DATABASE_REPLICA_MAX_LAG")
+        redis_url = self.setting(app, "REDIS_URL") if url else ""
+        client = guarded_redis(redis_url, self.setting(app, "REDIS_TIMEOUT") / 1000) if redis_url else None
+        return make_reading(primary, replica, client, max_lag_s)
 
     def _engine_options(self, app: Flask) -> dict[str, Any]:
         low, high = self.setting(app, "DB_POOL_MIN"), self.setting(app, "DB_POOL_MAX")
@@ -114,6 +151,12 @@ class Database(Base):
                     f'db;dur={counted.total_ms:.2f};desc="{counted.count} statements"'
                 )
         return response
+
+
+def reading_of(app: Flask) -> Reading:
+    """Where reads of ``app`` may go."""
+    reading: Reading = app.extensions[Database.name]["reading"]
+    return reading
 
 
 def _begin_request() -> None:

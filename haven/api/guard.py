@@ -22,6 +22,7 @@ View = Callable[..., Any]
 SIGNED_IN: Final = "signed-in"
 """The permission of views that are for everybody who is signed in."""
 
+_EXEMPT_ROLES: Final = ("PLATFORM_ADMIN", "AGENCY_ADMIN")
 _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
@@ -122,17 +123,20 @@ def cache_owner() -> str:
 
 
 def is_exempt() -> bool:
-    """Administrators are not rate limited (``ENABLE_ADMIN_BYPASS``)."""
+    """Administrators who have signed in are not rate limited (``ENABLE_ADMIN_BYPASS``); their API keys are."""
     if not runtime().settings.enable_admin_bypass:
         return False
     try:
-        return current_principal().role == "PLATFORM_ADMIN"
+        principal = current_principal()
     except NotSignedIn:
         return False
+    return principal.role in _EXEMPT_ROLES and principal.api_key_id is None
 
 
 def current_session() -> Session:
     """The request's database session."""
+    if (replica := g.get("replica_session")) is not None:
+        return replica  # type: ignore[no-any-return]
     session: Session = current_app.extensions["sqlalchemy"].session()
     session.info.setdefault("wake", runtime().wake)
     return session

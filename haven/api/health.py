@@ -28,6 +28,8 @@ def alive() -> Response:
 @blueprint.get("/ready")
 def ready() -> Response:
     """Traffic may come: the database answers and has the schema of this code. Redis only makes things faster."""
+    if current_app.extensions["haven_drain"].is_on:
+        return json_response({"status": "draining", "reason": "This server is about to stop."}, 503)
     database = _database()
     is_ready = database["status"] == "ok"
     return json_response(

@@ -39,6 +39,8 @@ PERMISSIONS: Final[dict[str, str]] = {
     "cache:write": "Clear and warm the cache",
     "webhooks:read": "List and read webhooks and their deliveries",
     "webhooks:write": "Make, change and remove webhooks",
+    "rate_limits:read": "Read the rate limits and who was refused",
+    "rate_limits:write": "Change rate limits",
 }
 
 _SHARED = frozenset({"agency:read", "jobs:read"})
@@ -56,7 +58,7 @@ _READING = _SHARED | {
         "ledger",
     )
 }
-_PLATFORM_ONLY = frozenset({"agencies:read", "agencies:write"})
+_PLATFORM_ONLY = frozenset({"agencies:read", "agencies:write", "rate_limits:read", "rate_limits:write"})
 
 ROLES: Final[dict[str, frozenset[str]]] = {
     "PLATFORM_ADMIN": _PLATFORM_ONLY

@@ -7,6 +7,7 @@ that ended never comes back.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from extensions.hold_off import HeldOff
 from haven.db.base import PLATFORM
 from haven.db.session import Tenant, set_tenant
 from haven.errors import NotSignedIn
@@ -63,6 +65,8 @@ class Principals:
     def __init__(self, cache: redis.Redis, ttl_s: int) -> None:
         self._cache = cache
         self._ttl_s = ttl_s
+        self._untold: dict[bytes, tuple[float, bool]] = {}
+        """What Redis could not be told: token → from when it need not be (monotonic, s), and whether it has ended."""
 
     def authenticate(self, session: Session, text: str) -> Principal:
         """Who holds the token ``text``.
@@ -84,29 +88,45 @@ class Principals:
 
     def forget(self, hashes: Iterable[bytes]) -> None:
         """Sign-ins or keys that have ended, or whose user has changed: nobody believes them any more."""
-        for token_hash in hashes:
-            try:
-                self._cache.set(_name(token_hash), _ENDED, ex=self._ttl_s * _TOMBSTONE_TIMES)
-            except redis.RedisError as error:
-                # PostgreSQL has it; what Redis may still say ends with its time to live.
-                log.warning("session_cache_unavailable", error=type(error).__name__)
-                return
+        self._change(hashes, ended=True)
 
     def refresh(self, hashes: Iterable[bytes]) -> None:
         """Sign-ins that stand, but whose user has changed: read again from PostgreSQL."""
-        names = [_name(token_hash) for token_hash in hashes]
-        if not names:
-            return
-        try:
-            self._cache.delete(*names)
-        except redis.RedisError as error:
-            log.warning("session_cache_unavailable", error=type(error).__name__)
+        self._change(hashes, ended=False)
+
+    def _change(self, hashes: Iterable[bytes], *, ended: bool) -> None:
+        # PostgreSQL has it. What Redis may still say ends with its time to live, or when it can be told again.
+        needless_at = time.monotonic() + self._ttl_s
+        for token_hash in hashes:
+            _, has_ended = self._untold.get(token_hash, (0.0, False))
+            self._untold[token_hash] = needless_at, ended or has_ended
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell Redis what it does not know yet."""
+        for token_hash, untold in list(self._untold.items()):
+            needless_at, has_ended = untold
+            name = _name(token_hash)
+            try:
+                if needless_at <= time.monotonic():
+                    pass
+                elif has_ended:
+                    self._cache.set(name, _ENDED, ex=self._ttl_s * _TOMBSTONE_TIMES)
+                else:
+                    self._cache.delete(name)
+            except redis.RedisError as error:
+                _note(error)
+                return
+            if self._untold.get(token_hash) == untold:
+                self._untold.pop(token_hash, None)
 
     def _remembered(self, token: Token) -> bytes | None:
+        if self._untold:
+            self._tell()
         try:
             return self._cache.get(_name(token.hash))  # type: ignore[return-value]
         except redis.RedisError as error:
-            log.warning("session_cache_unavailable", error=type(error).__name__)
+            _note(error)
             return None
 
     def _remember(self, token: Token, found: dict[str, Any]) -> None:
@@ -118,7 +138,13 @@ class Principals:
         try:
             self._cache.set(_name(token.hash), orjson.dumps(found), ex=ttl_s, nx=True)
         except redis.RedisError as error:
-            log.warning("session_cache_unavailable", error=type(error).__name__)
+            _note(error)
+
+
+def _note(error: redis.RedisError) -> None:
+    """Say once that Redis went away, not in each request that finds it so."""
+    if not isinstance(error, HeldOff):
+        log.warning("session_cache_unavailable", error=type(error).__name__)
 
 
 def _name(token_hash: bytes) -> str:

@@ -11,6 +11,7 @@ from marshmallow import fields
 
 from haven.api.bodies import body
 from haven.api.encoding import json_response
+from haven.api.from_replica import from_replica
 from haven.api.guard import (
     SIGNED_IN,
     current_principal,
@@ -316,6 +317,7 @@ AUDIT = Listing(
 
 @audit.route("/audit", methods=["GET"])
 @requires("audit:read")
+@from_replica
 @audit.response(200, page_schema(schemas.AuditRow))
 @audit.doc(summary="Who changed what, from what to what", **list_doc(AUDIT))
 def list_audit() -> Response:

@@ -1,4 +1,4 @@
-"""``/jobs`` and ``/webhooks``."""
+"""``/jobs``, ``/webhooks`` and ``/monitoring``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import uuid
 import zlib
 from typing import Any
 
-from flask import Response, request
+from flask import Response, current_app, request
 from flask_smorest import Blueprint
 from marshmallow import fields
 from sqlalchemy import Float, case, cast, func
 from sqlalchemy.orm import Session
 
+from extensions.rate_limiting import RateLimiting
 from haven.api.bodies import body
 from haven.api.encoding import encode, json_response
 from haven.api.event_stream import Shown, event_stream, stream_doc
@@ -28,15 +29,16 @@ from haven.api.resource import (
     problems,
     register,
 )
-from haven.errors import NotFound
+from haven.errors import NotFound, Unavailable
 from haven.operations import jobs as job_service
-from haven.operations import schemas, webhook_endpoints
+from haven.operations import rate_limits, schemas, webhook_endpoints
 from haven.operations.models import Job, WebhookDelivery, WebhookEndpoint
 from haven.operations.schemas import JobRow
 
 jobs = Blueprint("jobs", __name__, description="Background work: its state, progress and result.")
 webhooks = Blueprint("webhooks", __name__, description="Being told of events over HTTP.")
-blueprints = [jobs, webhooks]
+monitoring = Blueprint("monitoring", __name__, description="How Haven does, for operators.")
+blueprints = [jobs, webhooks, monitoring]
 
 _percent = case(
     (Job.progress_total > 0, func.round(cast(Job.progress_done * 100, Float) / Job.progress_total)),
@@ -188,3 +190,30 @@ def list_deliveries(row_id: uuid.UUID) -> Response:
         # None yet, or no such webhook: only here is it worth a statement to tell which.
         WEBHOOKS.listing.one(current_session(), row_id)
     return page_answer(page)
+
+
+@monitoring.route("/monitoring/rate-limits", methods=["GET"])
+@requires("rate_limits:read")
+@monitoring.response(200, schemas.RateLimits)
+@monitoring.doc(summary="The rate limits, and who was refused in the last hour", responses=problems(503))
+def read_rate_limits() -> Response:
+    return json_response(_limiting().report())
+
+
+@monitoring.route("/monitoring/rate-limits", methods=["PATCH"])
+@requires("rate_limits:write")
+@monitoring.response(200, schemas.RateLimits)
+@monitoring.doc(
+    summary="Change rate limits, in every process within seconds", responses=problems(400, 415, 422, 503)
+)
+@body(schemas.RateLimitsBody, partial=True)
+def change_rate_limits(changes: dict[str, str | None]) -> Response:
+    limiting = _limiting()
+    rate_limits.change(current_session(), limiting.override, changes)
+    return json_response(limiting.report())
+
+
+def _limiting() -> RateLimiting:
+    if RateLimiting.name not in current_app.extensions:
+        raise Unavailable("Rate limiting is not among this server's EXTENSIONS.")
+    return RateLimiting()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from marshmallow import Schema, fields, validate
 
+from extensions.rate_limiting import RULE_PATTERN
 from haven.api.fields import Body, Row, choice
+from haven.operations.rate_limits import NAMES
 
 EVENTS = (
     "payment.completed",
@@ -81,3 +83,38 @@ class DeliveryRow(Schema):
     last_error = fields.String(required=True, allow_none=True)
     created_at = fields.AwareDateTime(required=True)
     delivered_at = fields.AwareDateTime(required=True, allow_none=True)
+
+
+class RateLimit(Schema):
+    """One limit: what is in force, and what the settings say."""
+
+    name = fields.String(required=True)
+    limit = fields.String(required=True)
+    setting = fields.String(required=True)
+
+
+class Refused(Schema):
+    """Whom a limit has refused, and how often in the last hour."""
+
+    caller = fields.String(required=True)
+    limit = fields.String(required=True)
+    refused = fields.Integer(required=True)
+
+
+class RateLimits(Schema):
+    """The rate limits, and who was refused in the last hour."""
+
+    limits = fields.List(fields.Nested(RateLimit), required=True)
+    counts_in = choice("redis", "memory", required=True)
+    of_all_processes = fields.Boolean(required=True)
+    refused = fields.Integer(required=True)
+    refused_by_limit = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+    most_refused = fields.List(fields.Nested(Refused), required=True)
+
+
+def _rule() -> fields.String:
+    return fields.String(allow_none=True, validate=validate.Regexp(RULE_PATTERN))
+
+
+class RateLimitsBody(Body.from_dict({name: _rule() for name in NAMES})):  # type: ignore[misc]  # made at run time
+    """New limits by name, such as ``30 per minute``; null puts one back to its setting."""

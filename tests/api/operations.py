@@ -42,7 +42,7 @@ _TEXT = {
 }
 # What can be made at once where the first choice needs something else, by field.
 _CHOICES = {"role": "VIEWER", "method": "CASH"}
-_SHAPED = ("100.00", "KES", "600100", "umoja-heights", "UH1", "A123456789B", "2026-11")
+_SHAPED = ("100.00", "KES", "600100", "umoja-heights", "UH1", "A123456789B", "2026-11", "1000000 per minute")
 _FORMATS = {
     "date": "2026-11-30",
     "date-time": "2026-11-20T08:00:00Z",

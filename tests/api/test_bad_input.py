@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from haven.api.resource import API
+from haven.identity.permissions import ROLES
 from tests.api.operations import (
     Rows,
     a_row_of_everything,
@@ -52,7 +53,7 @@ def _send(rows: Rows, operation, data: bytes, content_type: str = JSON):
 
 def _by(rows: Rows, operation) -> bool:
     """Whether the administrator of an agency may call it; 403 comes before the body is read."""
-    return operation.permission is None or not operation.permission.startswith("agencies:")
+    return operation.permission is None or operation.permission in ROLES["AGENCY_ADMIN"]
 
 
 @pytest.mark.parametrize("operation", _WITH_BODY, ids=str)

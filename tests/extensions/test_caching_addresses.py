@@ -14,7 +14,7 @@ from extensions.caching.build import build_cache
 from extensions.caching.keys import Place
 from extensions.caching.server import server_numbers
 from haven.embedded_servers import free_port, valkey_binary
-from tests.support.own_valkey import OwnValkey, wait_until
+from tests.support.own_valkey import own_valkey, wait_until
 
 GOOD = {"DATABASE_URL": "postgresql://haven@127.0.0.1/haven", "SECRET_KEY": "k" * 32}
 
@@ -68,8 +68,7 @@ def works(cache) -> None:
 
 @pytest.mark.req("C1")
 def test_it_works_on_a_cluster(tmp_path):
-    server = OwnValkey(tmp_path / "node", "cluster-enabled yes", "databases 1")
-    try:
+    with own_valkey(tmp_path / "node", "cluster-enabled yes", "databases 1") as server:
         client = server.client()
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         wait_until(lambda: b"cluster_state:ok" in _text(client.execute_command("CLUSTER", "INFO")))
@@ -77,29 +76,28 @@ def test_it_works_on_a_cluster(tmp_path):
         cache = build_cache(url, prefix=f"test-{uuid.uuid4().hex[:8]}", timeout_s=10)
         works(cache)
         assert cache.link.server("test:{makao}:x")
-    finally:
-        server.stop()
 
 
 @pytest.mark.req("C1")
 def test_it_asks_a_sentinel_who_the_master_is(tmp_path):
-    server = OwnValkey(tmp_path / "master")
-    port, password = free_port(), server.url.partition("://:")[2].partition("@")[0]
-    conf = tmp_path / "sentinel.conf"
-    conf.write_text(
-        f"bind 127.0.0.1\nport {port}\ndir {tmp_path}\nsentinel monitor rents 127.0.0.1 {server.port} 1\n"
-        f"sentinel auth-pass rents {password}\n"
-    )
-    sentinel = subprocess.Popen([str(valkey_binary()), str(conf), "--sentinel"], stdout=subprocess.DEVNULL)
-    try:
-        asked = redis.Redis(port=port, socket_timeout=5)
-        wait_until(lambda: _knows_a_master(asked))
-        works(build_cache(f"redis+sentinel://:{password}@127.0.0.1:{port}/rents/2", timeout_s=10))
-        assert server.client().info("keyspace").keys() == {"db2"}
-    finally:
-        sentinel.kill()
-        sentinel.wait()
-        server.stop()
+    with own_valkey(tmp_path / "master") as server:
+        port, password = free_port(), server.url.partition("://:")[2].partition("@")[0]
+        conf = tmp_path / "sentinel.conf"
+        conf.write_text(
+            f"bind 127.0.0.1\nport {port}\ndir {tmp_path}\nsentinel monitor rents 127.0.0.1 {server.port} 1\n"
+            f"sentinel auth-pass rents {password}\n"
+        )
+        sentinel = subprocess.Popen(
+            [str(valkey_binary()), str(conf), "--sentinel"], stdout=subprocess.DEVNULL
+        )
+        try:
+            asked = redis.Redis(port=port, socket_timeout=5)
+            wait_until(lambda: _knows_a_master(asked))
+            works(build_cache(f"redis+sentinel://:{password}@127.0.0.1:{port}/rents/2", timeout_s=10))
+            assert server.client().info("keyspace").keys() == {"db2"}
+        finally:
+            sentinel.kill()
+            sentinel.wait()
 
 
 def _knows_a_master(client: redis.Redis) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.api.conftest import caller_of
-from tests.support.own_valkey import OwnValkey
+from tests.support.own_valkey import OwnValkey, own_valkey
 
 __all__ = ["caller_of"]
 
@@ -15,6 +15,5 @@ __all__ = ["caller_of"]
 @pytest.fixture
 def valkey(tmp_path) -> Iterator[OwnValkey]:
     """A Valkey of the test's own."""
-    server = OwnValkey(tmp_path / "valkey")
-    yield server
-    server.stop()
+    with own_valkey(tmp_path / "valkey") as server:
+        yield server

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 
 import httpx
@@ -17,7 +18,9 @@ from sqlalchemy import create_engine, text
 from haven.app import create_app
 from haven.db.migrate import sqlalchemy_url
 from tests.api.conftest import Caller
-from tests.support.own_valkey import OwnValkey, SlowProxy, counted, gunicorn, redirected, wait_until
+from tests.support.bad_network import BadNetwork
+from tests.support.own_valkey import own_valkey, wait_until
+from tests.support.web_server import counted, gunicorn
 
 PATIENT_S = 30
 
@@ -181,11 +184,17 @@ def test_clearing_by_hand_is_owed_while_redis_is_away(two, valkey):
 @pytest.mark.timeout(300)
 def test_no_request_fails_whatever_happens_to_redis(environ, caller_of, tmp_path):
     """Reads and writes over HTTP all the while, with every use of Redis on the one that is treated badly."""
-    valkey = OwnValkey(tmp_path / "valkey", "databases 1024")
-    proxy = SlowProxy(valkey.port)
-    ours = {"REDIS_URL": redirected(valkey.url, proxy.port), "CACHE_TIMEOUT": "0.2", "DB_POOL_TIMEOUT": "30"}
     by = caller_of()
-    try:
+    with (
+        own_valkey(tmp_path / "valkey", "databases 1024") as valkey,
+        closing(BadNetwork(valkey.port)) as network,
+    ):
+        ours = {
+            "REDIS_URL": valkey.url_through(network.port),
+            "REDIS_TIMEOUT": "200",
+            "CACHE_TIMEOUT": "0.2",
+            "DB_POOL_TIMEOUT": "30",
+        }
         with gunicorn(environ | ours) as url:
             http = httpx.Client(
                 base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {by.token}"}, timeout=60
@@ -199,12 +208,12 @@ def test_no_request_fails_whatever_happens_to_redis(environ, caller_of, tmp_path
 
             def under(trouble: str) -> dict[int, int]:
                 with ThreadPoolExecutor(4) as threads:
-                    return {"trouble": trouble, **counted(list(threads.map(work, range(40))))}  # type: ignore[dict-item]
+                    return {"trouble": trouble, **counted(threads.map(work, range(40)))}  # type: ignore[dict-item]
 
             assert under("none") == {"trouble": "none", 200: 40}
-            proxy.delay_s = 0.5
+            network.delay_s = 0.5
             assert under("slow") == {"trouble": "slow", 200: 40}
-            proxy.delay_s = 0
+            network.delay_s = 0
             valkey.pause()
             assert under("paused") == {"trouble": "paused", 200: 40}
             valkey.resume()
@@ -214,9 +223,6 @@ def test_no_request_fails_whatever_happens_to_redis(environ, caller_of, tmp_path
             assert under("killed") == {"trouble": "killed", 200: 40}
             valkey.start()
             wait_until(lambda: http.get("/owners").headers["X-Cache"] == "HIT", PATIENT_S)
-    finally:
-        proxy.stop()
-        valkey.stop()
 
 
 def test_the_table_of_debts_is_read_without_an_agency(database_url):

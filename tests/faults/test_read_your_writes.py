@@ -8,7 +8,7 @@ import threading
 import httpx
 import pytest
 
-from tests.support.own_valkey import gunicorn
+from tests.support.web_server import gunicorn
 
 FEW = 300
 MANY = 10_000
@@ -85,6 +85,6 @@ def test_nor_in_ten_thousand_pairs(two_servers, caller_of, record_property):
 def test_without_the_watched_engine_the_old_value_is_seen(environ, caller_of):
     """The control: the same with writes that clear nothing."""
     unwatched = {"WEB_CONCURRENCY": "1", "PYTHONPATH": "."}
-    with gunicorn(environ | unwatched, app="tests.support.unwatched:app") as url:
+    with gunicorn(environ | unwatched, program="tests.support.unwatched:app") as url:
         stale, _ = stale_reads((url, url), caller_of, THREADS * 3)
     assert stale > 0

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.api.conftest import caller_of, let_a_flat
-from tests.support.own_valkey import gunicorn
+from tests.support.web_server import gunicorn
 
 __all__ = ["caller_of"]
 ROUNDS = 30
@@ -58,7 +58,7 @@ def test_a_stored_page_costs_little_more_than_gunicorn_itself(environ, caller_of
     one_process = {"WEB_CONCURRENCY": "1", "CACHE_TIMEOUT": "5"}
     with (
         gunicorn(environ | one_process) as haven,
-        gunicorn(one_process, app="tests.support.bare:app") as bare,
+        gunicorn(one_process, program="tests.support.bare:app") as bare,
     ):
         page, same, computed = (
             Wire(url, by.token) for url in (f"{haven}/api/v1/units", f"{bare}/units", haven)

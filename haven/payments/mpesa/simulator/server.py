@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from flask import Flask
-from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.app.base import BaseApplication
 
 from haven.payments.mpesa.simulator.app import create_simulator
 from haven.payments.mpesa.simulator.options import Options
