@@ -27,6 +27,8 @@ _JSON: Final = frozenset(
 _QUARTER_S: Final = 900
 """Wherever on earth a day begins, a quarter of an hour begins as well; so the agency's zone need not be known."""
 
+_now: Final = time.time
+
 
 @dataclass(frozen=True, slots=True)
 class CacheRule:
@@ -68,7 +70,7 @@ def place_of(rule: CacheRule, principal: Principal, path: str, query: bytes, acc
 def audience(rule: CacheRule, principal: Principal) -> str:
     """Who may have the answer: those of this role with these permissions; or this one user or key."""
     person = principal.actor if rule.is_personal else ""
-    day = str(int(time.time()) // _QUARTER_S) if rule.is_of_a_day else ""
+    day = str(int(_now()) // _QUARTER_S) if rule.is_of_a_day else ""
     return f"{rule.shape}/{_held(principal.role, principal.permissions)}/{person}/{day}"
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from haven.billing.service import AgencyDay
-from haven.errors import Invalid
+from haven.errors import Fault, Invalid
 
 _DAY = dt.timedelta(days=1)
 
@@ -63,7 +63,8 @@ def month_of(agency: AgencyDay, text: str | None) -> Month:
     this_month = agency.today.replace(day=1)
     first = this_month if text is None else dt.date.fromisoformat(f"{text}-01")
     if first > this_month:
-        raise Invalid.field("month", f"must not be after the running month, {this_month:%Y-%m}")
+        fault = Fault("month", f"must not be after the running month, {this_month:%Y-%m}")
+        raise Invalid(f"month: {fault.detail}", faults=(fault,))
     next_month = (first + 31 * _DAY).replace(day=1)
     days = (next_month - first).days
     midnights = tuple(agency.begins(first + number * _DAY) for number in range(days + 1))
