@@ -28,6 +28,7 @@ from haven.identity.passwords import Passwords
 from haven.identity.principals import Principals
 from haven.identity.routes import blueprints as identity
 from haven.identity.sign_in import SignIn, SignInRules
+from haven.insight.routes import blueprint as insight
 from haven.leasing.routes import blueprints as leasing
 from haven.operations import rate_limits
 from haven.operations.cache_routes import blueprint as cache
@@ -130,7 +131,16 @@ def _start_runtime(app: Flask, settings: Settings) -> None:
 def _register_blueprints(app: Flask) -> None:
     api = Api(app)
     describe(api)
-    resources: list[Blueprint] = [*identity, *portfolio, *leasing, *billing, payments, *operations, cache]
+    resources: list[Blueprint] = [
+        *identity,
+        *portfolio,
+        *leasing,
+        *billing,
+        payments,
+        insight,
+        *operations,
+        cache,
+    ]
     for blueprint in resources:
         api.register_blueprint(blueprint, url_prefix=API)
     app.register_blueprint(hooks, url_prefix=f"{API}/hooks")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 # The lists that can be warmed are known once their routes are.
 import haven.billing.routes
+import haven.insight.routes
 import haven.leasing.routes
 import haven.payments.routes
 import haven.portfolio.routes  # noqa: F401
@@ -25,11 +26,12 @@ def verify_books(context: JobContext) -> dict[str, Any]:
 
 
 def cache_warm(context: JobContext, targets: list[str]) -> dict[str, Any]:
-    """Compute the first page of these lists; an operator's job does it for every agency."""
+    """Compute the first page of these lists, and the dashboard; an operator's job does it for every agency."""
     runtime = context.runtime
     agencies = agencies_of(runtime.engine, context.agency_id)
+    lives = runtime.settings.flask_config()
     pages = 0
     for done, agency_id in enumerate(agencies, start=1):
-        pages += warm(runtime.cache, runtime.engine, agency_id, targets, runtime.settings.api_cache_ttl)
+        pages += warm(runtime.cache, runtime.engine, agency_id, targets, lives)
         context.progress(done, len(agencies))
     return {"pages": pages}

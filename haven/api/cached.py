@@ -7,6 +7,7 @@ It is looked for after sign-in, the rate limit and the permission check, and bef
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,10 @@ _JSON: Final = frozenset(
     {"", "*/*", "application/json", "application/json, */*;q=0.5", "application/json, text/plain, */*"}
 )
 """What clients that want JSON send; it is all one to us."""
+_QUARTER_S: Final = 900
+"""Wherever on earth a day begins, a quarter of an hour begins as well; so the agency's zone need not be known."""
+
+_now: Final = time.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +39,16 @@ class CacheRule:
         tags: the tables it reads.
         shape: what its answers look like, so that those of an older release are not served by a newer one.
         is_personal: the answer depends on the user, not only on his role and permissions.
-        ttl_s: life of an answer; None: ``API_CACHE_TTL``.
-        max_age_s: how long a client may show it without asking; over 0 only where that much staleness is declared to be fine.
+        life: the setting that says how long an answer lives.
+        is_of_a_day: the answer depends on what day it is where the agency is, so none is served past a midnight.
     """
 
     namespace: str
     tags: tuple[str, ...]
     shape: str = ""
     is_personal: bool = False
-    ttl_s: float | None = None
-    max_age_s: int = 0
+    life: str = "API_CACHE_TTL"
+    is_of_a_day: bool = False
 
 
 def cached_answer(rule: CacheRule, principal: Principal, view: Callable[[], Response]) -> Response:
@@ -52,8 +57,7 @@ def cached_answer(rule: CacheRule, principal: Principal, view: Callable[[], Resp
     if state is None:
         return view()
     place = place_of(rule, principal, request.path, request.query_string, request.headers.get("Accept", ""))
-    ttl_s = current_app.config["API_CACHE_TTL"] if rule.ttl_s is None else rule.ttl_s
-    answer: Response = state.answers.answer(place, view, ttl_s, rule.max_age_s)
+    answer: Response = state.answers.answer(place, view, current_app.config[rule.life])
     return answer
 
 
@@ -66,7 +70,8 @@ def place_of(rule: CacheRule, principal: Principal, path: str, query: bytes, acc
 def audience(rule: CacheRule, principal: Principal) -> str:
     """Who may have the answer: those of this role with these permissions; or this one user or key."""
     person = principal.actor if rule.is_personal else ""
-    return f"{rule.shape}/{_held(principal.role, principal.permissions)}/{person}"
+    day = str(int(_now()) // _QUARTER_S) if rule.is_of_a_day else ""
+    return f"{rule.shape}/{_held(principal.role, principal.permissions)}/{person}/{day}"
 
 
 def shape_of(text: str) -> str:

@@ -82,6 +82,36 @@ class Invoice(Versioned, Base):
         Index(None, "agency_id", "due_at", "id"),
         Index(None, "agency_id", "period_start", "id"),
         Index(None, "agency_id", "total", "id"),
+        # What the dashboard adds up is read from these alone (docs/decisions/013): issued, due, owed.
+        Index(
+            "invoice_issued_idx",
+            "agency_id",
+            "issued_at",
+            "id",
+            postgresql_include=["lease_id", "status", "total", "credited"],
+            postgresql_where=text("issued_at IS NOT NULL"),
+        ),
+        Index(
+            "invoice_due_idx",
+            "agency_id",
+            "due_at",
+            postgresql_include=["lease_id", "total", "credited", "paid"],
+            postgresql_where=text("status NOT IN ('DRAFT', 'VOID')"),
+        ),
+        Index(
+            "invoice_owed_idx",
+            "agency_id",
+            "due_at",
+            postgresql_include=["lease_id", "issued_at", "balance"],
+            postgresql_where=text("status IN ('OPEN', 'PARTIALLY_PAID', 'OVERDUE')"),
+        ),
+        Index(
+            "invoice_voided_idx",
+            "agency_id",
+            "voided_at",
+            "id",
+            postgresql_where=text("voided_at IS NOT NULL"),
+        ),
     )
 
 

@@ -34,7 +34,7 @@ from haven.billing.ledger import (
     trial_balance,
 )
 from haven.billing.locks import LockedLease, lock_lease
-from haven.billing.numbers import invoice_number, receipt_number, take
+from haven.billing.numbers import credit_note_number, invoice_number, receipt_number, take
 from haven.billing.owner_balance import OwnerBalance, owner_balance
 from haven.billing.owner_shares import owner_postings
 from haven.billing.proration import due_date, prorated, stay
@@ -65,6 +65,7 @@ __all__ = [
     "charge_late_fees",
     "create",
     "credit",
+    "credit_note_number",
     "deposit",
     "deposit_held_of_lease",
     "due_date",

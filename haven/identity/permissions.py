@@ -29,6 +29,7 @@ PERMISSIONS: Final[dict[str, str]] = {
     "disbursements:read": "List and read money that was paid out",
     "disbursements:write": "Settle deposits; record and reverse payouts to owners and expenses",
     "ledger:read": "Read the ledger, tenants' statements and owners' balances",
+    "dashboard:read": "Read the dashboard: figures of a month, and what happened last",
     "payments:read": "List and read payments and receipts",
     "payments:write": "Ask for rent by M-Pesa, record cash and bank payments",
     "payments:reverse": "Reverse a payment",
@@ -56,6 +57,7 @@ _READING = _SHARED | {
         "payments",
         "disbursements",
         "ledger",
+        "dashboard",
     )
 }
 _PLATFORM_ONLY = frozenset({"agencies:read", "agencies:write", "rate_limits:read", "rate_limits:write"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from sqlalchemy import CheckConstraint, Computed, Index, UniqueConstraint, column, func
+from sqlalchemy import CheckConstraint, Computed, Index, UniqueConstraint, column, func, text
 from sqlalchemy.dialects.postgresql import BYTEA, ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -87,4 +87,27 @@ class Lease(Versioned, Base):
         Index(None, "agency_id", "status", "id"),
         Index(None, "agency_id", "start_date", "id"),
         Index(None, "agency_id", "end_date", "id"),
+        # Which units are let on a day is read from this alone; the two others find recent events.
+        Index(
+            "lease_in_force_idx",
+            "agency_id",
+            "end_date",
+            "start_date",
+            postgresql_include=["unit_id"],
+            postgresql_where=text("status <> 'DRAFT'"),
+        ),
+        Index(
+            "lease_activated_idx",
+            "agency_id",
+            "activated_at",
+            "id",
+            postgresql_where=text("activated_at IS NOT NULL"),
+        ),
+        Index(
+            "lease_terminated_idx",
+            "agency_id",
+            "terminated_at",
+            "id",
+            postgresql_where=text("terminated_at IS NOT NULL"),
+        ),
     )

@@ -20,8 +20,8 @@ from haven.db.session import tenant_of, tenant_session
 from haven.identity.models import Agency
 from haven.operations import jobs
 
-TARGETS: Final = ("owners", "properties", "units", "tenants", "leases", "invoices", "payments")
-"""What can be warmed: the lists that are stored, by namespace."""
+TARGETS: Final = ("owners", "properties", "units", "tenants", "leases", "invoices", "payments", "dashboard")
+"""What can be warmed: the lists that are stored and the dashboard, by namespace."""
 BUSY_S: Final = 900
 """An agency that asked the cache in these last seconds is kept warm."""
 _BUSY_MOST: Final = 200

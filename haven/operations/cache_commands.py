@@ -35,14 +35,14 @@ def clear(slug: str | None, pattern: str) -> None:
 @_agency
 @click.argument("targets", nargs=-1, type=click.Choice(TARGETS))
 def warm(slug: str | None, targets: tuple[str, ...]) -> None:
-    """Compute the first page of each of TARGETS; of all lists, if none is given."""
-    import haven.app  # noqa: F401  it knows every list
+    """Compute the first page of each of TARGETS; of all lists and the dashboard, if none is given."""
+    import haven.app  # noqa: F401  it knows every one
     from haven.api import warming
 
     runtime, agencies = _start(slug)
-    ttl_s = runtime.settings.api_cache_ttl
+    lives = runtime.settings.flask_config()
     pages = sum(
-        warming.warm(runtime.cache, runtime.engine, agency_id, targets or TARGETS, ttl_s)
+        warming.warm(runtime.cache, runtime.engine, agency_id, targets or TARGETS, lives)
         for agency_id in agencies
     )
     click.echo(f"Computed {pages} pages of {len(agencies)} agencies.")

@@ -46,7 +46,9 @@ def invalidate(values: dict[str, Any]) -> Response:
 @requires("cache:write")
 @idempotent
 @blueprint.response(202, JobRow)
-@blueprint.doc(summary="Compute the first page of lists, as a job", responses=problems(400, 415, 422))
+@blueprint.doc(
+    summary="Compute the first page of lists, and the dashboard, as a job", responses=problems(400, 415, 422)
+)
 @body(schemas.WarmBody)
 def warm(values: dict[str, Any]) -> Response:
     return job_created(service.request_warm(current_session(), values.get("targets", ())))

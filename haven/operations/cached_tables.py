@@ -18,6 +18,7 @@ CLEARS: Final[dict[str, tuple[str, ...]]] = {
     "lease": ("lease",),
     "invoice": ("invoice", "invoice_line"),
     "invoice_line": ("invoice_line",),
+    "credit_note": ("credit_note",),
     "payment": ("payment",),
     "allocation": ("allocation",),
     "unmatched_receipt": ("unmatched_receipt",),

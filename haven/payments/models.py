@@ -81,7 +81,28 @@ class Payment(Versioned, Base):
         Index(None, "agency_id", "reference"),
         Index(None, "agency_id", "phone"),
         Index("payment_deposit_idx", "agency_id", "lease_id", postgresql_where=text("method = 'DEPOSIT'")),
-        Index("payment_credit_idx", "agency_id", "lease_id", postgresql_where=text("unallocated > 0")),
+        # What the dashboard adds up is read from these two alone (docs/decisions/013).
+        Index(
+            "payment_credit_idx",
+            "agency_id",
+            "lease_id",
+            postgresql_include=["unallocated", "paid_at"],
+            postgresql_where=text("unallocated > 0"),
+        ),
+        Index(
+            "payment_received_idx",
+            "agency_id",
+            "paid_at",
+            postgresql_include=["lease_id", "amount"],
+            postgresql_where=text("status = 'COMPLETED' AND method <> 'DEPOSIT'"),
+        ),
+        Index(
+            "payment_reversed_idx",
+            "agency_id",
+            "reversed_at",
+            "id",
+            postgresql_where=text("reversed_at IS NOT NULL"),
+        ),
     )
 
 

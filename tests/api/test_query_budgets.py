@@ -151,8 +151,9 @@ def test_a_list_costs_the_same_for_one_row_and_for_a_hundred(operation, one, hun
     few, count = _cost(web_engine, one, operation.on(one.path) + "?limit=200")
     many, more = _cost(web_engine, hundred, operation.on(hundred.path) + "?limit=200")
     assert len(many) == len(few) <= LIST_BUDGET, many
-    counted, _ = _cost(web_engine, hundred, operation.on(hundred.path) + "?limit=200&include_total=true")
-    assert len(counted) == len(many) + 1
+    if "include_total" in operation.query:
+        counted, _ = _cost(web_engine, hundred, operation.on(hundred.path) + "?limit=200&include_total=true")
+        assert len(counted) == len(many) + 1
     # An agency reads its own row of /agencies; nobody has a hundred sign-ins.
     assert more >= MANY > count or operation.path in ("/agencies", "/auth/sessions")
 

@@ -216,7 +216,8 @@ def test_no_filter_or_search_finds_another_agencys_rows(
     asked["limit"] = "200"
 
     for name, value in asked.items():
-        answer = mine.caller.get(f"{operation.path}?{name}={value}&include_total=true")
+        total = "&include_total=true" if "include_total" in operation.query else ""
+        answer = mine.caller.get(f"{operation.path}?{name}={value}{total}")
         assert answer.status_code == 200, answer.get_json()
         assert_tells_nothing(answer, theirs, mine)
         if name != "limit":

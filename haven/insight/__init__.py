@@ -1,0 +1,1 @@
+"""What an agency's rows add up to: the dashboard."""
