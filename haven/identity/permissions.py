@@ -39,6 +39,7 @@ PERMISSIONS: Final[dict[str, str]] = {
     "cache:write": "Clear and warm the cache",
     "webhooks:read": "List and read webhooks and their deliveries",
     "webhooks:write": "Make, change and remove webhooks",
+    "monitoring:read": "Read how Haven does",
 }
 
 _SHARED = frozenset({"agency:read", "jobs:read"})
@@ -56,7 +57,7 @@ _READING = _SHARED | {
         "ledger",
     )
 }
-_PLATFORM_ONLY = frozenset({"agencies:read", "agencies:write"})
+_PLATFORM_ONLY = frozenset({"agencies:read", "agencies:write", "monitoring:read"})
 
 ROLES: Final[dict[str, frozenset[str]]] = {
     "PLATFORM_ADMIN": _PLATFORM_ONLY

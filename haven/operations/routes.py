@@ -32,11 +32,12 @@ from haven.errors import NotFound
 from haven.operations import jobs as job_service
 from haven.operations import schemas, webhook_endpoints
 from haven.operations.models import Job, WebhookDelivery, WebhookEndpoint
+from haven.operations.monitoring_routes import monitoring
 from haven.operations.schemas import JobRow
 
 jobs = Blueprint("jobs", __name__, description="Background work: its state, progress and result.")
 webhooks = Blueprint("webhooks", __name__, description="Being told of events over HTTP.")
-blueprints = [jobs, webhooks]
+blueprints = [jobs, webhooks, monitoring]
 
 _percent = case(
     (Job.progress_total > 0, func.round(cast(Job.progress_done * 100, Float) / Job.progress_total)),

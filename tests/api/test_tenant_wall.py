@@ -39,7 +39,14 @@ _FILTER = re.compile(r"(?:\b\w+\.)?\bagency_id = (?:%\(\w+\)s(?:::\w+)?|CAST\(%\
 
 _IN_PATH = [one for one in operations() if one.parameters()]
 _IN_BODY = [(one, name) for one in operations() if one.body for name in id_fields(one.body)]
-_READS = [one for one in operations() if one.method == "GET" and not one.parameters()]
+_READS = [
+    one
+    for one in operations()
+    # Agencies read their own row of /agencies; all else that only operators hold is refused them.
+    if one.method == "GET"
+    and not one.parameters()
+    and (one.path == "/agencies" or one.permission in {None, *ROLES["AGENCY_ADMIN"]})
+]
 
 
 @contextmanager
