@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
 from flask import Flask, Response, current_app, make_response, request
+from flask_caching import Cache as FlaskCache
 from sqlalchemy import Engine
 
 from extensions.caching.answers import Answers
 from extensions.caching.build import build_cache, watch_writes
 from extensions.caching.cache import Cache, Rules
+from extensions.caching.flask_backend import CACHE_TYPE
 from extensions.caching.keys import NOBODY, Place
 from extensions.caching.link import Unavailable
 from extensions.caching.manager import NAME, CacheManager, Declared, cache_manager
@@ -31,6 +33,8 @@ class State:
     answers: Answers
     namespaces: Mapping[str, Declared]
     owner: Callable[[], str]
+    flask: FlaskCache = field(default_factory=FlaskCache)
+    """Flask-Caching, on the same store."""
 
 
 class Caching(Base):
@@ -41,7 +45,6 @@ class Caching(Base):
     """
 
     name = NAME
-    requires = ("circuit_breaker",)
     settings = (
         Setting("ENABLE_CACHE", True, "false: nothing is stored, everything is computed"),
         Setting("REDIS_URL", "", "Redis; empty: nothing is stored", "URL"),
@@ -59,7 +62,7 @@ class Caching(Base):
     )
 
     def init_app(self, app: Flask) -> None:
-        """Connects to nothing. Where the app has a circuit breaker extension, Redis is behind one of its breakers."""
+        """Make the cache of ``app``, and a Flask-Caching on it. Connects to nothing."""
         of = {setting.name: self.setting(app, setting.name) for setting in self.settings}
         rules = Rules(
             is_on=of["ENABLE_CACHE"],
@@ -73,11 +76,12 @@ class Caching(Base):
         cache = build_cache(
             of["CACHE_REDIS_URL"] or of["REDIS_URL"], rules, of["CACHE_PREFIX"], of["CACHE_TIMEOUT"]
         )
-        breakers = app.extensions.get("circuit_breaker")
-        if callable(offered := getattr(breakers, "guard", None)):
-            cache.link.breaker = offered("redis-cache")
         owner = of["CACHE_OWNER"] or (lambda: NOBODY)
-        app.extensions[self.name] = State(cache, Answers(cache), of["CACHE_NAMESPACES"], owner)
+        state = State(cache, Answers(cache), of["CACHE_NAMESPACES"], owner)
+        app.extensions[self.name] = state
+        state.flask.init_app(
+            app, {"CACHE_TYPE": CACHE_TYPE, "CACHE_DEFAULT_TIMEOUT": int(of["CACHE_TTL_DEFAULT"])}
+        )
 
     def watch(
         self, app: Flask, engine: Engine, clears: Mapping[str, Iterable[str]], *, debts: bool = False
@@ -117,17 +121,22 @@ class Caching(Base):
         return decorate
 
     def health(self) -> Health:
-        """``degraded`` while Redis is left alone: everything works, and is computed."""
+        """``degraded`` while Redis is left alone: everything works, and is computed. ``redis`` is this process's circuit."""
         state: State = current_app.extensions[self.name]
-        is_away = bool(getattr(state.cache.link.breaker, "is_open", False))
-        numbers = {**state.cache.statistics.total, "local_bytes": state.cache.local.bytes}
-        return Health("degraded" if is_away else "ok", numbers)
+        circuit = state.cache.link.breaker
+        numbers = {
+            **state.cache.statistics.total,
+            "local_bytes": state.cache.local.bytes,
+            "redis": {"circuit": circuit.state, "failures_in_a_row": circuit.failures},
+        }
+        return Health("degraded" if circuit.is_open else "ok", numbers)
 
     def collect(self) -> Iterable[Metric]:
         state: State = current_app.extensions[self.name]
-        for field, number in state.cache.statistics.total.items():
-            yield Metric(f"caching_{field}_total", number)
+        for name, number in state.cache.statistics.total.items():
+            yield Metric(f"caching_{name}_total", number)
         yield Metric("caching_local_bytes", state.cache.local.bytes)
+        yield Metric("caching_redis_left_alone", int(state.cache.link.breaker.is_open))
 
     def release(self, pressure: float) -> int:
         """Let go of answers kept in the process."""

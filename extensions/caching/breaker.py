@@ -1,7 +1,7 @@
-"""Leaves a backend alone for a while once it has failed several times in a row.
+"""Leaves Redis alone for a while once it has failed several times in a row.
 
-The small one that comes with the cache, so that the cache needs nothing else. Whoever has a better one gives it to
-``Link`` instead: anything with these three methods.
+In the memory of each process, not shared: whether Redis answers is not to be asked of Redis, and a process whose own way
+there is cut must know it although others get through.
 """
 
 from __future__ import annotations
@@ -9,23 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 _FIRST_REST_S: Final = 0.5
 _LONGEST_REST_S: Final = 5.0
-
-
-class Guard(Protocol):
-    """What the cache asks of a circuit breaker."""
-
-    def allows(self) -> bool:
-        """Whether the backend may be called now."""
-
-    def succeeded(self) -> None:
-        """The call came back."""
-
-    def failed(self) -> None:
-        """The call did not."""
 
 
 class Breaker:
@@ -42,6 +29,16 @@ class Breaker:
     @property
     def is_open(self) -> bool:
         return self._open_until is not None
+
+    @property
+    def state(self) -> str:
+        """``closed``; ``open``, which a trial call, made when the rest is over, may end."""
+        return "open" if self.is_open else "closed"
+
+    @property
+    def failures(self) -> int:
+        """How many calls have failed since the last one that did not."""
+        return self._failures
 
     def allows(self) -> bool:
         """Whether to call; of those that ask when the rest is over, one may."""

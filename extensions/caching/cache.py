@@ -98,22 +98,30 @@ class Cache:
         entry = self._stored(place)
         return None if entry is None else from_json(entry.body)
 
+    def has(self, place: Place) -> bool:
+        """Whether there is a value, None too."""
+        return self._stored(place) is not None
+
     def set(self, place: Place, value: Any, ttl_s: float | None = None) -> bool:
         """Store a JSON value; whether that worked. One that JSON cannot hold is a ``TypeError``."""
-        body = to_json(value)
-        if not self.rules.is_on:
-            return False
-        with contextlib.suppress(Unavailable):
-            version, _ = self.generations.read(place.owner, place.every_tag())
-            if version is not None:
-                return self._store(place, version, Entry(time.time(), self._ttl(ttl_s), 0, b"", body))
-        return False
+        return self._set(place, value, ttl_s, self.rules.stale_s)
 
-    def delete(self, place: Place) -> None:
-        """Remove one value. Raises ``Unavailable``: what could not be removed is still there."""
+    def set_exactly(
+        self, place: Place, value: Any, ttl_s: float | None = None, *, only_new: bool = False
+    ) -> bool:
+        """The same, but at its end the value is gone: nobody is served it while the next is computed.
+
+        Args:
+            only_new: store only where there is none; of many who do so at once one succeeds.
+        """
+        return self._set(place, value, ttl_s, 0, only_new=only_new)
+
+    def delete(self, place: Place) -> bool:
+        """Remove one value; whether there was one. Raises ``Unavailable``: what could not be removed is still there."""
         version, _ = self.generations.read(place.owner, place.every_tag())
-        if version is not None:
-            self.link.run(lambda client: client.unlink(self.keys.entry(place, version)))
+        if version is None:
+            return False
+        return bool(self.link.run(lambda client: client.unlink(self.keys.entry(place, version))))
 
     def get_or_compute(self, place: Place, compute: Callable[[], T], ttl_s: float | None = None) -> Any:
         """The stored value, or that of ``compute``, called once however many ask at the same time.
@@ -321,19 +329,40 @@ class Cache:
         self.statistics.count(place.owner, place.namespace, BYPASSED)
         return None
 
-    def _store(self, place: Place, version: str, entry: Entry) -> bool:
+    def _set(
+        self, place: Place, value: Any, ttl_s: float | None, stale_s: float, *, only_new: bool = False
+    ) -> bool:
+        entry = Entry(time.time(), self._ttl(ttl_s), 0, b"", to_json(value))
+        if not self.rules.is_on:
+            return False
+        with contextlib.suppress(Unavailable):
+            version, _ = self.generations.read(place.owner, place.every_tag())
+            if version is not None:
+                return self._store(place, version, entry, stale_s, only_new=only_new)
+        return False
+
+    def _store(
+        self,
+        place: Place,
+        version: str,
+        entry: Entry,
+        stale_s: float | None = None,
+        *,
+        only_new: bool = False,
+    ) -> bool:
         """Whether it is stored. What is too large is not; what is computed anew replaces what is there."""
         packed = pack(entry, self.rules.compress_from)
         if len(packed) > self.rules.largest:
             return False
         key = self.keys.entry(place, version)
-        life_ms = max(1, int((entry.ttl_s + self.rules.stale_s) * 1000))
+        life_ms = entry.life_ms(self.rules.stale_s if stale_s is None else stale_s)
         try:
-            self.link.run(lambda client: client.set(key, packed, px=life_ms))
+            is_stored = self.link.run(lambda client: client.set(key, packed, px=life_ms, nx=only_new))
         except Unavailable:
             return False
-        self.statistics.count(place.owner, place.namespace, BYTES, len(packed))
-        return True
+        if is_stored:
+            self.statistics.count(place.owner, place.namespace, BYTES, len(packed))
+        return bool(is_stored)
 
     def _clear_found(self, client: Any, owner: str, namespace: str, key: str) -> int:
         pattern = self.keys.pattern(owner, namespace, key)

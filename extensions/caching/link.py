@@ -17,7 +17,7 @@ from redis.cluster import RedisCluster
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from extensions.caching.addresses import Client, connect
-from extensions.caching.breaker import Breaker, Guard
+from extensions.caching.breaker import Breaker
 
 T = TypeVar("T")
 _RUN_ID: Final = re.compile(r"run_id:([0-9a-f]{8,})")
@@ -47,10 +47,10 @@ class Link:
     Args:
         url: see ``addresses``; empty: there is no Redis, and every call is ``Unavailable``.
         timeout_s: the longest that one command may take.
-        breaker: anything with ``allows``, ``succeeded`` and ``failed``.
+        breaker: this process's own when not given; a test holds its clock.
     """
 
-    def __init__(self, url: str, timeout_s: float, breaker: Guard | None = None) -> None:
+    def __init__(self, url: str, timeout_s: float, breaker: Breaker | None = None) -> None:
         self._url = url
         self._timeout_s = timeout_s
         self.breaker = breaker or Breaker()

@@ -42,9 +42,9 @@ class CacheManager:
         """Store a JSON value for ``ttl`` seconds; False where Redis could not take it."""
         return self._state().cache.set(self._place(key, owner), value, self._life(key, ttl))
 
-    def delete(self, key: str, *, owner: str | None = None) -> None:
-        """Remove a value. Raises ``Unavailable`` where Redis cannot be told."""
-        self._state().cache.delete(self._place(key, owner))
+    def delete(self, key: str, *, owner: str | None = None) -> bool:
+        """Remove a value; whether there was one. Raises ``Unavailable`` where Redis cannot be told."""
+        return self._state().cache.delete(self._place(key, owner))
 
     def get_or_compute(
         self, key: str, compute: Callable[[], Any], ttl: float | None = None, *, owner: str | None = None

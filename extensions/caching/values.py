@@ -17,6 +17,8 @@ from typing import Any, Final
 import orjson
 
 _HEAD: Final = struct.Struct(">BBQIIH")
+HEAD_BYTES: Final = _HEAD.size
+"""How long the head of a value is that has no parts of its own before its body."""
 _FORMAT: Final = 1
 _COMPRESSED: Final = 1
 _LEVEL: Final = 1
@@ -39,6 +41,10 @@ class Entry:
 
     def age_s(self, now: float | None = None) -> float:
         return max(0.0, (time.time() if now is None else now) - self.at)
+
+    def life_ms(self, stale_s: float) -> int:
+        """How long Redis is to keep it, when it may be served for ``stale_s`` after its end."""
+        return max(1, int((self.ttl_s + stale_s) * 1000))
 
     def is_expired(self, now: float | None = None) -> bool:
         return self.age_s(now) >= self.ttl_s

@@ -15,7 +15,7 @@ from typing import Any, Final
 from redis import RedisError
 
 from extensions.circuit_breaker.local import LocalCircuit
-from extensions.circuit_breaker.rules import Circuit, Decision, Outcome, Rules, State
+from extensions.circuit_breaker.rules import Circuit, Decision, Outcome, Rules, Standing, State
 from extensions.circuit_breaker.shared import SharedCircuit
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 Listener = Callable[[str, State, State], None]
 """Told the breaker's name, the state it was in and the one it is in, by the process whose call changed it."""
 _REDIS_REST_S: Final = 5.0
+_MADE_MOST: Final = 1000
+"""Names may come from users; the one that was asked for longest ago is forgotten here, and is still in Redis."""
 
 
 class CircuitOpen(Exception):
@@ -111,6 +113,10 @@ class Breaker:
                 self._leave_redis(error)
         return self._local.state()
 
+    def standing_here(self) -> Standing:
+        """How the circuit of this process alone stands: what decides while Redis is away."""
+        return self._local.standing()
+
     def _ask(self, permit: str) -> tuple[Circuit, Decision]:
         circuit: Circuit = self._local
         if self._shared is not None and self.is_shared:
@@ -159,8 +165,8 @@ class Breakers:
     def __init__(
         self, rules: Rules | None = None, redis: Any = None, listeners: tuple[Listener, ...] = ()
     ) -> None:
-        self._rules = rules or Rules()
-        self._redis = redis
+        self.rules = rules or Rules()
+        self.redis = redis
         self._listeners = listeners
         self._made: dict[str, Breaker] = {}
         self._lock = threading.Lock()
@@ -168,9 +174,13 @@ class Breakers:
     def __getitem__(self, name: str) -> Breaker:
         """The breaker of that name; all processes that say the name share it."""
         with self._lock:
-            if name not in self._made:
-                self._made[name] = Breaker(name, self._rules, self._redis, listeners=self._listeners)
-            return self._made[name]
+            found = self._made.pop(name, None)
+            if found is None:
+                found = Breaker(name, self.rules, self.redis, listeners=self._listeners)
+            self._made[name] = found
+            if len(self._made) > _MADE_MOST:
+                del self._made[next(iter(self._made))]
+            return found
 
     def __iter__(self) -> Iterator[Breaker]:
         with self._lock:

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from extensions.circuit_breaker.rules import Decision, Outcome, Rules, State
+from extensions.circuit_breaker.rules import Decision, Outcome, Rules, Standing, State
 
 
 class LocalCircuit:
@@ -49,6 +49,11 @@ class LocalCircuit:
     def state(self) -> State:
         return self._state
 
+    def standing(self) -> Standing:
+        """Its state, and the calls that count now."""
+        with self._lock:
+            return self._standing(self._clock())
+
     def _lease(self, permit: str, was: State, now: float) -> Decision:
         self._leases = {one: ends_at for one, ends_at in self._leases.items() if ends_at > now}
         if len(self._leases) + self._passed >= self._rules.probes:
@@ -75,14 +80,19 @@ class LocalCircuit:
                 self._enter(State.CLOSED)
 
     def _is_too_bad(self, now: float) -> bool:
-        rules = self._rules
-        oldest = now - rules.window_s if rules.window_s else float("-inf")
-        counted = [outcome for at, outcome in self._calls if at > oldest]
-        if len(counted) < rules.minimum_calls:
+        rules, seen = self._rules, self._standing(now)
+        if seen.calls < rules.minimum_calls:
             return False
+        return (
+            seen.failed >= rules.failure_rate * seen.calls or seen.slow >= rules.slow_call_rate * seen.calls
+        )
+
+    def _standing(self, now: float) -> Standing:
+        oldest = now - self._rules.window_s if self._rules.window_s else float("-inf")
+        counted = [outcome for at, outcome in self._calls if at > oldest]
         failed = sum(outcome.is_failure for outcome in counted)
         slow = sum(outcome.is_slow for outcome in counted)
-        return failed >= rules.failure_rate * len(counted) or slow >= rules.slow_call_rate * len(counted)
+        return Standing(self._state, len(counted), failed, slow)
 
     def _open(self, now: float) -> None:
         self._opened_at = now

@@ -83,6 +83,16 @@ class Decision:
     wait_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a circuit stands: its state, and of the calls that count now how many there are, failed, and were slow."""
+
+    state: State
+    calls: int = 0
+    failed: int = 0
+    slow: int = 0
+
+
 class Circuit(Protocol):
     """Where a circuit's state is kept, and moves on."""
 

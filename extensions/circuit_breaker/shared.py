@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from typing import Any, Final
 
-from extensions.circuit_breaker.rules import Decision, Outcome, Rules, State
+from extensions.circuit_breaker.rules import Decision, Outcome, Rules, Standing, State
 
 _KEPT_MS: Final = 86_400_000
 """A circuit that nobody has used for a day is forgotten, and closed."""
+_ROLL: Final = "breakers"
+"""The names of all circuits, by when they were last used."""
+_ENROLLED_S: Final = 3600
+_ENROLLED_MOST: Final = 1000
 
 # Times are Redis's own, which all hosts share, in milliseconds; a test may say what time it is.
 _COMMON: Final = """
@@ -105,15 +111,17 @@ class SharedCircuit:
     """
 
     def __init__(self, name: str, rules: Rules, redis: Any, now_ms: Any = None) -> None:
-        # The braces keep the three in one slot of a cluster, where a script may use them together.
-        self._keys = [f"breaker:{{{name}}}", f"breaker:{{{name}}}:calls", f"breaker:{{{name}}}:leases"]
+        self._keys = _keys(name)
         self._rules = rules
         self._redis = redis
         self._ask = redis.register_script(_ASK)
         self._tell = redis.register_script(_TELL)
         self._now_ms = now_ms or (lambda: "")
+        self._name = name
+        self._enrolled_until = float("-inf")
 
     def ask(self, permit: str) -> Decision:
+        self._enrol()
         rules = self._rules
         arguments = [permit, _ms(rules.open_s), rules.probes, _ms(rules.probe_lease_s)]
         return _decision(self._ask(self._keys, [self._now_ms(), *arguments]))
@@ -130,6 +138,52 @@ class SharedCircuit:
     def state(self) -> State:
         found = self._redis.hget(self._keys[0], "state")
         return State(_text(found)) if found else State.CLOSED
+
+    def _enrol(self) -> None:
+        """Be found by ``enrolled``: once an hour."""
+        if time.monotonic() < self._enrolled_until:
+            return
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zadd(_ROLL, {self._name: time.time()})
+        pipe.zremrangebyscore(_ROLL, "-inf", time.time() - _KEPT_MS / 1000)
+        pipe.zremrangebyrank(_ROLL, 0, -_ENROLLED_MOST - 1)
+        pipe.execute()
+        self._enrolled_until = time.monotonic() + _ENROLLED_S
+
+
+def enrolled(redis: Any, most: int) -> list[str]:
+    """The names of the circuits that any process has used in the last day, the latest first."""
+    return [_text(name) for name in redis.zrevrange(_ROLL, 0, most - 1)]
+
+
+def standings(redis: Any, names: Iterable[str], rules: Rules) -> dict[str, Standing]:
+    """How these circuits stand, in one round trip."""
+    asked = list(names)
+    pipe = redis.pipeline(transaction=False)
+    pipe.time()
+    for name in asked:
+        circuit, calls, _ = _keys(name)
+        pipe.hget(circuit, "state")
+        pipe.lrange(calls, 0, rules.window_calls - 1)
+    (seconds, microseconds), *found = pipe.execute()
+    now_ms = seconds * 1000 + microseconds // 1000
+    oldest_ms = now_ms - _ms(rules.window_s) if rules.window_s else float("-inf")
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return {
+        name: _standing(state, calls, oldest_ms) for name, (state, calls) in zip(asked, pairs, strict=True)
+    }
+
+
+def _standing(state: bytes | str | None, calls: list[bytes | str], oldest_ms: float) -> Standing:
+    # A call is written as "failed" and "slow", 0 or 1 each, and its time.
+    counted = [call for call in map(_text, calls) if int(call[2:]) > oldest_ms]
+    failed, slow = (sum(call[place] == "1" for call in counted) for place in (0, 1))
+    return Standing(State(_text(state)) if state else State.CLOSED, len(counted), failed, slow)
+
+
+def _keys(name: str) -> list[str]:
+    # The braces keep the three in one slot of a cluster, where a script may use them together.
+    return [f"breaker:{{{name}}}", f"breaker:{{{name}}}:calls", f"breaker:{{{name}}}:leases"]
 
 
 def _ms(seconds: float) -> int:

@@ -42,6 +42,7 @@ PERMISSIONS: Final[dict[str, str]] = {
     "webhooks:write": "Make, change and remove webhooks",
     "rate_limits:read": "Read the rate limits and who was refused",
     "rate_limits:write": "Change rate limits",
+    "monitoring:read": "Read how Haven does",
 }
 
 _SHARED = frozenset({"agency:read", "jobs:read"})
@@ -60,7 +61,9 @@ _READING = _SHARED | {
         "dashboard",
     )
 }
-_PLATFORM_ONLY = frozenset({"agencies:read", "agencies:write", "rate_limits:read", "rate_limits:write"})
+_PLATFORM_ONLY = frozenset(
+    {"agencies:read", "agencies:write", "monitoring:read", "rate_limits:read", "rate_limits:write"}
+)
 
 ROLES: Final[dict[str, frozenset[str]]] = {
     "PLATFORM_ADMIN": _PLATFORM_ONLY

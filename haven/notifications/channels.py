@@ -26,11 +26,17 @@ from config import Settings
 
 _TIMEOUT_S: Final = 10.0
 _PORTS: Final = {"smtp": 587, "smtps": 465}
+_CLOSING: Final = 421
+"""A server that is not available, and says so (RFC 5321, section 3.8)."""
 _LOCAL_SENDER: Final = "Haven <no-reply@haven.localhost>"
 
 
 class NotTaken(Exception):
     """The message was not taken this time; the text says by what, and holds no secret."""
+
+
+class NotReached(NotTaken):
+    """Nor did the other side answer: one that goes on not answering is to be left alone."""
 
 
 class Undeliverable(Exception):
@@ -73,6 +79,14 @@ def send_sms(_settings: Settings, _message: Message) -> None:
 
 
 CHANNELS: Final[dict[str, Callable[[Settings, Message], None]]] = {"EMAIL": send_mail, "SMS": send_sms}
+
+
+def other_side(settings: Settings, channel: str) -> str | None:
+    """What a channel calls, as its circuit is named; None where it calls nobody."""
+    if channel != "EMAIL" or not settings.smtp_url:
+        return None
+    parts = urlsplit(settings.smtp_url)
+    return f"mail server {parts.hostname}:{parts.port or _PORTS[parts.scheme]}"
 
 
 def _mail(sender: str, message: Message) -> EmailMessage:
@@ -121,7 +135,7 @@ def _by_smtp(url: str, mail: EmailMessage) -> None:
     except smtplib.SMTPNotSupportedError as error:
         raise Undeliverable(f"The mail server cannot do what this message needs: {error}") from None
     except (OSError, smtplib.SMTPException) as error:
-        raise NotTaken(f"The mail server cannot be reached ({type(error).__name__}).") from None
+        raise NotReached(f"The mail server cannot be reached ({type(error).__name__}).") from None
 
 
 def _connected(scheme: str, host: str, port: int) -> smtplib.SMTP:
@@ -141,6 +155,8 @@ def _encrypt(server: smtplib.SMTP, *, must: bool) -> None:
 
 def _refused(what: str, code: int) -> NotTaken | Undeliverable:
     words = f"The mail server refused {what} ({code})."
+    if code == _CLOSING:
+        return NotReached(words)
     return Undeliverable(words) if code >= 500 else NotTaken(words)
 
 

@@ -12,12 +12,14 @@ import structlog
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from extensions.circuit_breaker.breaker import CircuitOpen
 from haven.db.session import tenant_of
-from haven.notifications.channels import CHANNELS, Message, NotTaken, Undeliverable
+from haven.notifications.channels import CHANNELS, Message, NotReached, NotTaken, Undeliverable, other_side
 from haven.notifications.models import Notification
 from haven.notifications.texts import LANGUAGE, compose
 from haven.operations.jobs import JobContext, submit
 from haven.operations.kinds import KINDS
+from haven.runtime import Runtime
 
 __all__ = ["Notification", "of_payment", "queue", "send"]
 
@@ -134,7 +136,7 @@ def _send_one(context: JobContext, one: Notification) -> str:
     is_last = one.tries + 1 >= KINDS[SEND].max_attempts
     status, error = "SENT", None
     try:
-        CHANNELS[one.channel](context.runtime.settings, message)
+        _call(context.runtime, one.channel, message)
     except Undeliverable as refused:
         status, error = "FAILED", str(refused)
     except NotTaken as refused:
@@ -147,3 +149,17 @@ def _send_one(context: JobContext, one: Notification) -> str:
         stored.tries += 1
         stored.sent_at = dt.datetime.now(dt.UTC) if status == "SENT" else None
     return status
+
+
+def _call(runtime: Runtime, channel: str, message: Message) -> None:
+    """Send it, unless what it goes to has not answered for a while: then it is not tried now, and later."""
+    name = other_side(runtime.settings, channel)
+    if name is None:
+        CHANNELS[channel](runtime.settings, message)
+        return
+    try:
+        with runtime.breakers[name].calling(lambda error: isinstance(error, NotReached)):
+            CHANNELS[channel](runtime.settings, message)
+    except CircuitOpen as refused:
+        wait_s = refused.retry_after_s
+        raise NotTaken(f"The mail server does not answer; not called for another {wait_s} s.") from None

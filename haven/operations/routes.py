@@ -33,11 +33,11 @@ from haven.errors import NotFound, Unavailable
 from haven.operations import jobs as job_service
 from haven.operations import rate_limits, schemas, webhook_endpoints
 from haven.operations.models import Job, WebhookDelivery, WebhookEndpoint
+from haven.operations.monitoring_routes import monitoring
 from haven.operations.schemas import JobRow
 
 jobs = Blueprint("jobs", __name__, description="Background work: its state, progress and result.")
 webhooks = Blueprint("webhooks", __name__, description="Being told of events over HTTP.")
-monitoring = Blueprint("monitoring", __name__, description="How Haven does, for operators.")
 blueprints = [jobs, webhooks, monitoring]
 
 _percent = case(

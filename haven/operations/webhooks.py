@@ -19,6 +19,7 @@ import orjson
 from sqlalchemy import any_, literal, select
 from sqlalchemy.orm import Session
 
+from extensions.circuit_breaker.breaker import Breaker, CircuitOpen
 from haven.crypto import Vault
 from haven.db.base import new_id
 from haven.db.session import tenant_of
@@ -118,12 +119,30 @@ def _post(
     body = _message(delivery)
     headers = _headers(secret, str(delivery.id), int(dt.datetime.now(dt.UTC).timestamp()), body)
     try:
-        status = outbound.post(endpoint.url, body, headers, may_be_private=settings.webhook_private_addresses)
+        with _circuit(context, endpoint).calling(
+            lambda error: isinstance(error, httpx.TransportError)
+        ) as call:
+            status = outbound.post(
+                endpoint.url, body, headers, may_be_private=settings.webhook_private_addresses
+            )
+            if status >= 500:
+                call.fail()
     except outbound.Refused as refused:
         return None, str(refused)
+    except CircuitOpen as refused:
+        return (
+            None,
+            f"not called: the receiver does not answer; left alone for another {refused.retry_after_s} s",
+        )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return None, type(error).__name__
     return status, None if 200 <= status < 300 else f"answered {status}"
+
+
+def _circuit(context: JobContext, endpoint: WebhookEndpoint) -> Breaker:
+    """The circuit of the endpoint's host, for this agency: what one calls in vain must not keep others from a host of many."""
+    host = httpx.URL(endpoint.url).netloc.decode("ascii")
+    return context.runtime.breakers[f"webhooks of {context.agency_id} to {host}"]
 
 
 def _message(delivery: WebhookDelivery) -> bytes:

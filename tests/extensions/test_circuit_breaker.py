@@ -23,7 +23,9 @@ from redis import Redis
 
 from extensions.circuit_breaker import Breaker, Breakers, CircuitBreaker, CircuitOpen, Outcome, Rules, State
 from extensions.circuit_breaker.local import LocalCircuit
+from extensions.circuit_breaker.rules import Standing
 from extensions.circuit_breaker.shared import SharedCircuit
+from extensions.circuit_breaker.survey import survey
 
 RULES = Rules(
     window_s=60,
@@ -474,3 +476,64 @@ def test_an_open_circuit_shows_in_health_and_numbers(redis_url):
         assert extension.health().numbers == {"circuits": {name: "open"}, "shared": True}
         shown = {(one.name, one.labels.get("outcome")): one.value for one in extension.collect()}
     assert shown == {("circuit_breaker_state", None): 2, ("circuit_breaker_calls_total", "failed"): 2}
+
+
+def _unlike_any() -> str:
+    return f"unlike any other {uuid.uuid4().hex}"
+
+
+def _fail(breakers, name):
+    with breakers[name].calling() as call:
+        call.fail()
+
+
+def _seen(breakers):
+    return {one.name: one for one in survey(breakers)}
+
+
+def test_every_process_sees_the_circuits_of_the_others(redis):
+    one, other, mine, others = Breakers(RULES, redis), Breakers(RULES, redis), _unlike_any(), _unlike_any()
+    with one[mine].calling():
+        pass
+    _fail(other, others)
+    _fail(other, others)
+    seen = _seen(one)
+    assert seen[mine].standing == Standing(State.CLOSED, calls=1)
+    assert seen[others].standing == Standing(State.CLOSED, calls=2, failed=2)
+    assert (seen[mine].is_shared, seen[others].is_shared) == (True, True)
+    assert (seen[mine].counts, seen[others].counts) == ({"ok": 1}, {})
+    _fail(other, others)
+    _fail(other, others)
+    assert _seen(one)[others].standing == Standing(State.OPEN)
+
+
+def test_what_is_too_old_to_count_is_not_shown(redis, clock):
+    name, breakers = _unlike_any(), Breakers(RULES, redis)
+    _fail(breakers, name)
+    old = SharedCircuit(name, RULES, redis, lambda: 1)
+    old.tell("permit", old.ask("permit").generation, Outcome.FAILED_SLOWLY)
+    assert _seen(breakers)[name].standing == Standing(State.CLOSED, calls=1, failed=1)
+    local = LocalCircuit(RULES, clock)
+    local.tell("permit", 0, Outcome.SLOW)
+    assert local.standing() == Standing(State.CLOSED, calls=1, slow=1)
+    clock.now += RULES.window_s
+    assert local.standing() == Standing(State.CLOSED)
+
+
+def test_with_redis_away_a_process_sees_its_own_circuits():
+    with Redis.from_url("redis://127.0.0.1:1/0", socket_timeout=0.5) as away:
+        breakers = Breakers(RULES, away)
+        for _ in range(4):
+            _fail(breakers, "its own")
+        (seen,) = survey(breakers)
+    assert (seen.name, seen.standing.state, seen.is_shared) == ("its own", State.OPEN, False)
+    assert seen.counts == {"failed": 4}
+
+
+def test_a_process_remembers_a_thousand_circuits_at_most():
+    breakers = Breakers(RULES)
+    kept = breakers["kept"]
+    for number in range(1500):
+        assert breakers[str(number)].name == str(number)
+        assert breakers["kept"] is kept
+    assert len(list(breakers)) == 1000

@@ -133,6 +133,33 @@ def test_a_server_that_is_away_or_busy_is_tried_again(engine, house, queued, run
     assert (row.status, row.tries, row.last_error) == ("SENT", 3, None)
 
 
+def test_a_mail_server_that_does_not_answer_is_left_alone_for_a_while(
+    engine, house, queued, runtime_with, mail_server
+):
+    runtime = runtime_with(smtp_url=mail_server.url, mail_from="a@makao.test", breaker_minimum_calls=2)
+    mail_server.codes["MAIL"] = 421
+    run_job(runtime, house.agency_id, queued)
+    run_again(engine, house, runtime, queued)
+    said = len(mail_server.said)
+    assert run_again(engine, house, runtime, queued) == "FAILED"
+    assert len(mail_server.said) == said
+    (row,) = told(house)
+    assert (row.status, row.tries) == ("QUEUED", 3)
+    assert (row.last_error or "").startswith("The mail server does not answer; not called for another ")
+
+
+def test_a_mail_server_that_refuses_one_message_is_called_for_the_next(
+    engine, house, queued, runtime_with, mail_server
+):
+    runtime = runtime_with(smtp_url=mail_server.url, mail_from="a@makao.test", breaker_minimum_calls=2)
+    mail_server.codes["RCPT"] = 451
+    run_job(runtime, house.agency_id, queued)
+    for _ in range(3):
+        run_again(engine, house, runtime, queued)
+    mail_server.codes.clear()
+    assert run_again(engine, house, runtime, queued) == "SUCCEEDED"
+
+
 @pytest.mark.parametrize("verb", ["RCPT", "MAIL", "DATA"])
 def test_what_the_server_refuses_for_good_is_not_tried_again(house, queued, runtime_with, mail_server, verb):
     mail_server.codes[verb] = 550

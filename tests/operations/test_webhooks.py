@@ -135,6 +135,29 @@ def test_what_is_not_taken_is_tried_again_as_the_same_message(
     assert delivery(engine, agency).status == "DELIVERED"
 
 
+def test_a_receiver_that_does_not_answer_is_left_alone_for_a_while_by_its_agency_alone(
+    engine, agency, settings, receiver
+):
+    runtime = Runtime.start(
+        dataclasses.replace(settings, webhook_private_addresses=True, breaker_minimum_calls=2), engine
+    )
+    receiver.status = 503
+    job_id, _ = emit(engine, agency, settings, receiver.url)
+    run_job(runtime, agency, job_id)
+    run_again(engine, agency, runtime, job_id)
+    assert run_again(engine, agency, runtime, job_id) == "FAILED"
+    assert len(receiver.heard) == 2
+    refused = delivery(engine, agency)
+    assert (refused.status, refused.tries, refused.last_status) == ("PENDING", 3, None)
+    assert "not called: the receiver does not answer; left alone for another" in (refused.last_error or "")
+    assert job_of(engine, agency, job_id).status == "SCHEDULED"
+
+    other = an_agency(engine)
+    job_id, _ = emit(engine, other, settings, receiver.url)
+    run_job(runtime, other, job_id)
+    assert len(receiver.heard) == 3
+
+
 def test_one_that_is_never_taken_has_failed_in_the_log(
     engine, agency, settings, open_runtime, receiver, monkeypatch
 ):
