@@ -73,6 +73,8 @@ _POST: Final = """
 def pass_on(at: cursor, agencies: Sequence[str]) -> tuple[int, int]:
     """Write the owners' shares of the agencies and post them; how many shares, and how many ledger entries."""
     values = {"agencies": list(agencies)}
+    # Just loaded, and without indexes: planned as if the tables were small, 100,000 invoices took over 5 minutes.
+    at.execute("ANALYZE invoice, invoice_line, lease, unit, property, owner")
     at.execute(_SHARE, values)
     shares = at.rowcount
     at.execute(_POST, values)
