@@ -19,6 +19,8 @@ CLEARS: Final[dict[str, tuple[str, ...]]] = {
     "invoice": ("invoice", "invoice_line"),
     "invoice_line": ("invoice_line",),
     "credit_note": ("credit_note",),
+    "credit_note_line": ("credit_note_line",),
+    "disbursement": ("disbursement",),
     "payment": ("payment",),
     "allocation": ("allocation",),
     "unmatched_receipt": ("unmatched_receipt",),

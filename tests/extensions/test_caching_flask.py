@@ -21,7 +21,7 @@ from extensions.caching import Caching, Declared, cache_manager
 from extensions.caching.flask_backend import CACHE_TYPE
 from extensions.caching.typed_values import decode, encode
 from extensions.caching.values import from_json, to_json
-from tests.support.own_valkey import wait_until
+from tests.support.own_valkey import OwnValkey, wait_until
 
 DEAD = "redis://127.0.0.1:1/0"
 
@@ -278,7 +278,16 @@ def test_two_apps_do_not_meet(make_app):
         assert flask_of(one).get("key") == "one's"
 
 
-def test_clearing_takes_one_step_and_leaves_the_other_namespaces(app, client):
+def test_clearing_takes_one_step_and_leaves_the_other_namespaces(make_app, tmp_path):
+    # A server of its own: its statistics are of all its clients.
+    valkey = OwnValkey(tmp_path)
+    try:
+        _clear_and_count(make_app(REDIS_URL=valkey.url), valkey.client())
+    finally:
+        valkey.stop()
+
+
+def _clear_and_count(app, client):
     with app.app_context():
         cache_manager.set("rent:november", 1)
         flask_of(app).set_many({str(number): number for number in range(500)})
