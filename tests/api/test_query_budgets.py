@@ -11,6 +11,7 @@ from haven.db.session import tenant_session
 from haven.identity.models import ApiKey, User
 from haven.identity.tokens import new_api_key
 from haven.operations.models import Job, WebhookDelivery, WebhookEndpoint
+from tests.api.conftest import warm_up
 from tests.api.operations import Rows, a_row_of_everything, operations, signed_in
 from tests.support.builders import a_lease, a_payment, an_invoice
 
@@ -138,7 +139,7 @@ def _of_each(rows: Rows, number: int) -> list[User | ApiKey | Job | WebhookEndpo
 
 def _cost(web_engine: Engine, rows: Rows, path: str) -> tuple[list[str], int]:
     """The statements of a GET of a warm sign-in, and how many rows came."""
-    assert rows.caller.get("/auth/me").status_code == 200
+    warm_up(rows.caller, web_engine)
     with count_statements(web_engine) as counted:
         answer = rows.caller.get(path)
     assert answer.status_code == 200, answer.get_json()

@@ -284,7 +284,7 @@ def test_clearing_takes_one_step_and_leaves_the_other_namespaces(make_app, tmp_p
     try:
         _clear_and_count(make_app(REDIS_URL=valkey.url), valkey.client())
     finally:
-        valkey.stop()
+        valkey.kill()
 
 
 def _clear_and_count(app, client):
