@@ -45,7 +45,7 @@ def main(rounds: int, each: int) -> None:
     addresses = servers.start()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            _load(addresses, CLIENTS * each * (2 * rounds + 1))
+            load_rows(addresses, CLIENTS * each * (2 * rounds + 1))
             found = _measure(addresses, Path(folder), rounds, each)
         _check(addresses)
     finally:
@@ -53,9 +53,10 @@ def main(rounds: int, each: int) -> None:
     _tell(found)
 
 
-def _load(addresses: Addresses, count: int) -> None:
-    addresses.new_database(DATABASE)
-    url = addresses.superuser_url.rpartition("/")[0] + f"/{DATABASE}"
+def load_rows(addresses: Addresses, count: int, database: str = DATABASE) -> None:
+    """A database with ``count`` open pushes, each of a lease and an invoice of its own."""
+    addresses.new_database(database)
+    url = addresses.superuser_url.rpartition("/")[0] + f"/{database}"
     with superuser_cursor(url) as cursor:
         cursor.execute((HERE / "rows.sql").read_text().format(agencies=AGENCIES, count=count))
 
@@ -78,7 +79,7 @@ def _measure(addresses: Addresses, folder: Path, rounds: int, each: int) -> list
             cpu_s = _cpu_s(web)
             haven = size / send_all(web.port, base, CLIENTS, each)
             cpu_ms = (_cpu_s(web) - cpu_s) * 1000 / size
-            found.append(Round(haven, _pgbench(database_url, base + size, each), cpu_ms))
+            found.append(Round(haven, pgbench_rate(database_url, base + size, each), cpu_ms))
             click.echo(f"round {number + 1}: Haven {haven:,.0f}/s, pgbench {found[-1].pgbench:,.0f}/s")
     return found
 
@@ -90,7 +91,7 @@ def _cpu_s(web: Web) -> float:
     return sum(time.user + time.system for time in times)
 
 
-def _pgbench(database_url: str, base: int, each: int) -> float:
+def pgbench_rate(database_url: str, base: int, each: int) -> float:
     """What pgbench writes, in the same transactions, over as many connections: callbacks a second."""
     variables = {"i": 0, "base": base, "clients": CLIENTS, "agencies": AGENCIES}
     done = subprocess.run(

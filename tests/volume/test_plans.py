@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import json
 
@@ -10,9 +11,13 @@ from sqlalchemy import event, text
 from werkzeug.datastructures import MultiDict
 
 from haven.api.listing import Listing
+from haven.billing.days import agency_day
 from haven.billing.routes import ACCOUNTS, CREDIT_NOTES, DISBURSEMENTS, ENTRIES, INVOICES
 from haven.db.session import tenant_session
 from haven.identity.routes import AUDIT, USERS
+from haven.insight.activity import EVENTS
+from haven.insight.figures import FIGURES, parameters
+from haven.insight.periods import month_of
 from haven.leasing.routes import LEASES, TENANTS
 from haven.operations.routes import JOBS
 from haven.payments.listings import PAYMENTS
@@ -93,6 +98,45 @@ def test_a_list_of_the_large_demo_reads_by_index(large, large_agency, name, quer
                 node["Relation Name"] for node in _nodes(plan[0]["Plan"]) if node["Node Type"] == "Seq Scan"
             }
             assert not read_whole & LARGE, json.dumps(plan, indent=1)[:3000]
+
+
+@pytest.mark.req("D3")
+def test_the_dashboard_of_the_large_demo_reads_its_sums_from_indexes_alone(large, large_agency):
+    nodes = _dashboard_plan(large, large_agency, FIGURES, None)
+    read_by = {
+        (node["Relation Name"], node["Node Type"])
+        for node in nodes
+        if "Relation Name" in node and node["Actual Loops"]
+    }
+    assert read_by == {
+        (table, "Index Only Scan") for table in ("invoice", "payment", "lease", "unit", "property")
+    }
+
+
+@pytest.mark.req("D3")
+@pytest.mark.parametrize("months_ago", [1, 12])
+def test_the_dashboard_of_a_past_month_reads_by_index(large, large_agency, months_ago):
+    nodes = _dashboard_plan(large, large_agency, FIGURES, months_ago)
+    assert not {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"} & LARGE
+
+
+@pytest.mark.req("D3")
+def test_recent_events_of_the_large_demo_read_a_page_of_each_kind(large, large_agency):
+    nodes = _dashboard_plan(large, large_agency, EVENTS, None)
+    assert not {node["Relation Name"] for node in nodes if node["Node Type"] in ("Seq Scan", "Sort")} & LARGE
+    assert max(node["Actual Rows"] for node in nodes) <= 7 * 51
+
+
+def _dashboard_plan(large, agency_id, statement, months_ago):
+    with tenant_session(large, agency_id) as session:
+        day = agency_day(session, dt.datetime.now(dt.UTC))
+        first = day.today.replace(day=1)
+        for _ in range(months_ago or 0):
+            first = (first - dt.timedelta(days=1)).replace(day=1)
+        values = parameters(agency_id, month_of(day, f"{first:%Y-%m}"), None)
+        values |= {"at": "infinity", "id": AN_ID, "rank": 0, "most": 51}
+        found = session.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"), values).scalar_one()
+    return list(_nodes(found[0]["Plan"]))
 
 
 def _nodes(plan):
