@@ -51,7 +51,7 @@ def stale_reads(servers, caller_of, number: int) -> tuple[int, int]:
                     assert read.status_code == 200, read.text
                     found = {row["id"]: row["name"] for row in read.json()["data"]}
                     hits[0] += read.headers["X-Cache"] == "HIT"
-                    stale[0] += found[row_id] != name
+                    stale[0] += found.get(row_id) != name
         except Exception as error:  # noqa: BLE001  told by the thread that waits
             faults.append(error)
 
