@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Final
+from typing import Final
 
 from flask import Response, request
 from flask_smorest import Blueprint
@@ -16,7 +16,7 @@ from haven.api.listing import LIMIT_DEFAULT, Page
 from haven.api.resource import API, page_answer, page_schema, problems
 from haven.api.warming import WARMED, Warmed, document, page
 from haven.insight import parameters, schemas, service
-from haven.insight.activity import EVENTS
+from haven.insight.activity import EVENTS, Place
 from haven.insight.figures import FIGURES
 
 blueprint = Blueprint(
@@ -29,14 +29,14 @@ _LIFE: Final = "DASHBOARD_CACHE_TTL"
 STATS_RULE: Final = CacheRule(
     "dashboard",
     ("agency", "property", "unit", "lease", "invoice", "payment", "allocation"),
-    shape_of(str(FIGURES)),
+    shape_of(f"{FIGURES} {list(schemas.Stats().fields)}"),
     life=_LIFE,
     is_of_a_day=True,
 )
 ACTIVITY_RULE: Final = CacheRule(
     "dashboard",
     ("payment", "invoice", "credit_note", "lease", "tenant", "unit", "property"),
-    shape_of(str(EVENTS)),
+    shape_of(f"{EVENTS} {list(schemas.EventRow().fields)}"),
     life=_LIFE,
 )
 
@@ -58,7 +58,7 @@ def activity() -> Response:
     return page_answer(_page(current_session(), *parameters.read_activity(request.args)))
 
 
-def _page(session: Session, limit: int, after: Any) -> Page:
+def _page(session: Session, limit: int, after: Place | None) -> Page:
     rows, next_place = service.activity(session, limit, after)
     return Page(rows, limit, parameters.cursor_of(next_place) if next_place else None, None)
 

@@ -12,6 +12,7 @@ from haven.db.session import tenant_session
 from haven.insight import service
 from tests.insight.random_agency import RandomAgency
 from tests.insight.slow_figures import books_of, slow_figures
+from tests.support.builders import a_lease, an_agency, an_invoice
 
 ZONES = ("Africa/Nairobi", "America/New_York", "Europe/London", "Pacific/Chatham")
 NOWS = (
@@ -77,3 +78,42 @@ def test_the_months_by_chance_hold_what_the_figures_are_made_of(engine):
         "days_1_to_30",
         "over_90_days",
     }
+
+
+def test_first_and_last_day_of_a_lease_are_both_of_it(engine):
+    today, day = dt.date(2026, 11, 18), dt.timedelta(days=1)
+    agency_id = an_agency(engine)
+    a_lease(engine, agency_id, start=today - 30 * day, end=today)
+    a_lease(engine, agency_id, start=today)
+    a_lease(engine, agency_id, start=today - 30 * day, end=today - day, status="ENDED")
+    a_lease(engine, agency_id, start=today + day)
+    a_lease(engine, agency_id, start=today - 30 * day, end=today + 30 * day, status="TERMINATED")
+    with tenant_session(engine, agency_id) as session:
+        found = service.stats(session, None, None, dt.datetime(2026, 11, 18, 9, tzinfo=dt.UTC))
+    assert (found["active_leases"], found["occupied"], found["vacant"]) == (3, 3, 2)
+    assert found["expiring_leases"] == {"within_30_days": 2, "within_60_days": 2, "within_90_days": 2}
+
+
+@pytest.mark.parametrize(
+    "days, bucket",
+    [
+        (0, "current"),
+        (1, "days_1_to_30"),
+        (30, "days_1_to_30"),
+        (31, "days_31_to_60"),
+        (60, "days_31_to_60"),
+        (61, "days_61_to_90"),
+        (90, "days_61_to_90"),
+        (91, "over_90_days"),
+    ],
+)
+def test_what_is_owed_is_in_the_bucket_of_its_days_past_due(engine, days, bucket):
+    agency_id = an_agency(engine)
+    now = dt.datetime.now(dt.UTC)
+    today = now.astimezone(ZoneInfo("Africa/Nairobi")).date()
+    an_invoice(engine, agency_id, a_lease(engine, agency_id), "700.00", due=today - dt.timedelta(days=days))
+    with tenant_session(engine, agency_id) as session:
+        found = service.stats(session, f"{today:%Y-%m}", None, now)
+    ageing = found["arrears_ageing"]
+    assert ageing == dict.fromkeys(ageing, Decimal("0.00")) | {bucket: Decimal("700.00")}
+    assert found["arrears"] == (Decimal("0.00") if bucket == "current" else Decimal("700.00"))
