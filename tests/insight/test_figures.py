@@ -85,13 +85,14 @@ def test_first_and_last_day_of_a_lease_are_both_of_it(engine):
     agency_id = an_agency(engine)
     a_lease(engine, agency_id, start=today - 30 * day, end=today)
     a_lease(engine, agency_id, start=today)
+    a_lease(engine, agency_id, start=today, end=today)
     a_lease(engine, agency_id, start=today - 30 * day, end=today - day, status="ENDED")
     a_lease(engine, agency_id, start=today + day)
     a_lease(engine, agency_id, start=today - 30 * day, end=today + 30 * day, status="TERMINATED")
     with tenant_session(engine, agency_id) as session:
         found = service.stats(session, None, None, dt.datetime(2026, 11, 18, 9, tzinfo=dt.UTC))
-    assert (found["active_leases"], found["occupied"], found["vacant"]) == (3, 3, 2)
-    assert found["expiring_leases"] == {"within_30_days": 2, "within_60_days": 2, "within_90_days": 2}
+    assert (found["active_leases"], found["occupied"], found["vacant"]) == (4, 4, 2)
+    assert found["expiring_leases"] == {"within_30_days": 3, "within_60_days": 3, "within_90_days": 3}
 
 
 @pytest.mark.parametrize(
