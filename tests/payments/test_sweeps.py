@@ -20,7 +20,8 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-SOON = now() + dt.timedelta(minutes=10)
+def soon() -> dt.datetime:
+    return now() + dt.timedelta(minutes=10)
 
 
 def swept(house, sweep, now):
@@ -38,8 +39,8 @@ def test_a_push_is_asked_about_when_its_time_has_come(house):
     with house.session() as session:
         session.execute(update(MpesaAttempt).values(state="ACCEPTED", checkout_request_id="ws_CO_1"))
     assert swept(house, payments.submit_due_queries, now()) == 0
-    assert swept(house, payments.submit_due_queries, SOON) == 1
-    swept(house, payments.submit_due_queries, SOON)
+    assert swept(house, payments.submit_due_queries, soon()) == 1
+    swept(house, payments.submit_due_queries, soon())
     (job,) = jobs_of(house, "mpesa_query")
     assert job.arguments == {"attempt_id": str(push.attempt_id)}
 
@@ -47,10 +48,10 @@ def test_a_push_is_asked_about_when_its_time_has_come(house):
 def test_a_push_whose_sender_died_is_unknown_and_a_day_later_a_persons(house):
     push = house.start(a_phone())
     assert swept(house, payments.settle_silent_pushes, now()) == 0
-    assert swept(house, payments.settle_silent_pushes, SOON) == 1
+    assert swept(house, payments.settle_silent_pushes, soon()) == 1
     assert house.attempt(push.attempt_id).state == "UNKNOWN"
     assert house.payment(push.payment_id).status == "PROCESSING"
-    assert swept(house, payments.settle_silent_pushes, SOON) == 0
+    assert swept(house, payments.settle_silent_pushes, soon()) == 0
     assert swept(house, payments.settle_silent_pushes, now() + dt.timedelta(hours=25)) == 1
     assert house.payment(push.payment_id).status == "NEEDS_REVIEW"
     # Its callback may still come.
