@@ -4,7 +4,13 @@
 and commits nothing (but for ``run_period`` and ``charge_late_fees``, whose batches are transactions of their own).
 """
 
-from haven.billing.allocation import Share, allocate_payment, release_payment
+from haven.billing.allocation import (
+    Completion,
+    Share,
+    allocate_payment,
+    complete_payment,
+    release_payment,
+)
 from haven.billing.balances import balance_of_lease, balance_of_tenant, lease_balance, tenant_balance
 from haven.billing.credit_notes import credit
 from haven.billing.days import AgencyDay, agency_day
@@ -33,7 +39,7 @@ from haven.billing.ledger import (
     suspense_posting,
     trial_balance,
 )
-from haven.billing.locks import LockedLease, lock_lease
+from haven.billing.locks import LockedLease, lease_columns, lock_lease
 from haven.billing.numbers import credit_note_number, invoice_number, receipt_number, take
 from haven.billing.owner_balance import OwnerBalance, owner_balance
 from haven.billing.owner_shares import owner_postings
@@ -48,6 +54,7 @@ __all__ = [
     "UNPAID",
     "AccountTotal",
     "AgencyDay",
+    "Completion",
     "Deposit",
     "Finding",
     "LateFees",
@@ -63,6 +70,7 @@ __all__ = [
     "balance_of_lease",
     "balance_of_tenant",
     "charge_late_fees",
+    "complete_payment",
     "create",
     "credit",
     "credit_note_number",
@@ -72,6 +80,7 @@ __all__ = [
     "invoice_number",
     "issue",
     "lease_balance",
+    "lease_columns",
     "lock_lease",
     "mark_overdue",
     "matched_posting",

@@ -7,7 +7,7 @@ import hashlib
 import uuid
 from typing import NamedTuple
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
@@ -21,9 +21,14 @@ def lock_receipt(session: Session, receipt: str) -> None:
     A receipt is a payment's or it waits unmatched; no index spans both tables, so whoever writes it down takes this
     lock, and before any lock of a row.
     """
+    session.execute(select(receipt_lock(session, receipt)))
+
+
+def receipt_lock(session: Session, receipt: str) -> ColumnElement[None]:
+    """The same as part of a statement. It is taken while rows are read, so before any of them is locked."""
     name = f"mpesa-receipt/{tenant_of(session).agency_id}/{receipt}"
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-    session.execute(select(func.pg_advisory_xact_lock(number)))
+    return func.pg_advisory_xact_lock(number)
 
 
 class Standing(NamedTuple):

@@ -6,12 +6,12 @@ import threading
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import Select, event, select, update
+from sqlalchemy import Select, event, literal, select, update
 from sqlalchemy.orm import Session
 
 from haven.errors import NotFound
 from haven.operations.models import Alert, WebhookDelivery, WebhookEndpoint
-from haven.payments import callbacks
+from haven.payments import callbacks, statuses
 from haven.payments import service as payments
 from haven.payments.models import MpesaAttempt, MpesaInbox
 from haven.payments.mpesa.answers import QueryAnswer
@@ -200,7 +200,7 @@ def test_without_the_lock_of_the_inbox_row_a_copy_is_applied_twice(house, push, 
     gate = threading.Barrier(2, timeout=10)
     select_for_update = Select.with_for_update
     monkeypatch.setattr(Select, "with_for_update", lambda self, **_: self)
-    monkeypatch.setattr(callbacks, "lock_receipt", lambda *_: None)
+    monkeypatch.setattr(statuses, "receipt_lock", lambda *_: literal(0))
     judge = callbacks._judge
 
     def judge_together(*args):
