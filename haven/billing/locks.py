@@ -10,9 +10,9 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, cast, func, select
+from sqlalchemy import Date, bindparam, cast, func, select
 from sqlalchemy.orm import Session
 
 from haven.billing.models import Invoice
@@ -34,10 +34,12 @@ class LockedLease:
     today: dt.date
 
 
-def lease_columns(now: dt.datetime) -> tuple[ColumnElement[Any], ...]:
-    """What a ``LockedLease`` is made of, for a statement that joins ``Lease`` and ``Agency`` and locks the lease."""
-    columns = (Lease.id, Lease.tenant_id, Lease.unit_id, Lease.status, Agency.currency)
-    return *(column.expression for column in columns), cast(func.timezone(Agency.timezone, now), Date)
+LEASE_COLUMNS: Final[tuple[Any, ...]] = (
+    *(Lease.id, Lease.tenant_id, Lease.unit_id, Lease.status, Agency.currency),
+    cast(func.timezone(Agency.timezone, bindparam("now")), Date),
+)
+"""What a ``LockedLease`` is made of, for a statement that joins ``Lease`` and ``Agency``, locks the lease, and is given
+``now``."""
 
 
 def lock_lease(session: Session, lease_id: uuid.UUID, now: dt.datetime) -> LockedLease:
@@ -48,10 +50,11 @@ def lock_lease(session: Session, lease_id: uuid.UUID, now: dt.datetime) -> Locke
     """
     agency_id = tenant_of(session).agency_id
     row = session.execute(
-        select(*lease_columns(now))
+        select(*LEASE_COLUMNS)
         .join(Agency, Agency.id == Lease.agency_id)
         .where(Lease.agency_id == agency_id, Lease.id == lease_id)
-        .with_for_update(of=Lease, key_share=True)
+        .with_for_update(of=Lease, key_share=True),
+        {"now": now},
     ).one_or_none()
     if row is None:
         raise NotFound(f"There is no lease {lease_id}.")

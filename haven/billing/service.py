@@ -39,7 +39,7 @@ from haven.billing.ledger import (
     suspense_posting,
     trial_balance,
 )
-from haven.billing.locks import LockedLease, lease_columns, lock_lease
+from haven.billing.locks import LEASE_COLUMNS, LockedLease, lock_lease
 from haven.billing.numbers import credit_note_number, invoice_number, receipt_number, take
 from haven.billing.owner_balance import OwnerBalance, owner_balance
 from haven.billing.owner_shares import owner_postings
@@ -49,6 +49,7 @@ from haven.billing.statements import TenantStatement, tenant_statement
 from haven.billing.verify import Finding, report, request_nightly, verify
 
 __all__ = [
+    "LEASE_COLUMNS",
     "LINE_KINDS",
     "MAX_LINES",
     "UNPAID",
@@ -80,7 +81,6 @@ __all__ = [
     "invoice_number",
     "issue",
     "lease_balance",
-    "lease_columns",
     "lock_lease",
     "mark_overdue",
     "matched_posting",

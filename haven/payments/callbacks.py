@@ -15,14 +15,14 @@ from typing import Final, Literal, NamedTuple
 
 import orjson
 import structlog
-from sqlalchemy import exists, select, text, update
+from sqlalchemy import LargeBinary, Text, Uuid, exists, select, text
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.db.session import Tenant, set_tenant, tenant_of
 from haven.errors import NotFound
 from haven.operations.alerts import PAYMENTS_NEED_REVIEW, raise_alert
-from haven.payments.models import MpesaAttempt, MpesaInbox, Payment
+from haven.payments.models import MpesaAttempt, Payment
 from haven.payments.mpesa.messages import (
     MAX_BODY_BYTES,
     StkCallback,
@@ -137,6 +137,16 @@ class _Verdict:
     needs_person: bool = False
 
 
+_LOCK: Final = text(
+    "SELECT id, kind, attempt_id, body, state, outcome FROM mpesa_inbox"
+    " WHERE agency_id = :agency_id AND id = :inbox_id FOR NO KEY UPDATE"
+).columns(id=Uuid(), kind=Text(), attempt_id=Uuid(), body=LargeBinary(), state=Text(), outcome=Text())
+_CLOSE: Final = text(
+    "UPDATE mpesa_inbox SET state = :state, outcome = :outcome, applied_at = :now, tries = tries + 1"
+    " WHERE agency_id = :agency_id AND id = :inbox_id"
+)
+
+
 class _Inbox(NamedTuple):
     """A locked row of the inbox."""
 
@@ -153,11 +163,8 @@ def _apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime, *, is_replay
     if inbox.state != "RECEIVED" and not is_replay:
         return inbox.outcome or "Already applied."
     verdict = _judge(session, inbox, now)
-    session.execute(
-        update(MpesaInbox)
-        .where(MpesaInbox.agency_id == tenant_of(session).agency_id, MpesaInbox.id == inbox_id)
-        .values(state=verdict.state, outcome=verdict.outcome, applied_at=now, tries=MpesaInbox.tries + 1)
-    )
+    done = {"state": verdict.state, "outcome": verdict.outcome, "now": now}
+    session.execute(_CLOSE, done | {"agency_id": tenant_of(session).agency_id, "inbox_id": inbox_id})
     if verdict.needs_person:
         about = {"inbox_id": str(inbox.id), "why": verdict.outcome}
         raise_alert(session, PAYMENTS_NEED_REVIEW, f"inbox:{inbox.id}", **about)
@@ -165,18 +172,8 @@ def _apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime, *, is_replay
 
 
 def _lock_inbox(session: Session, inbox_id: uuid.UUID) -> _Inbox:
-    row = session.execute(
-        select(
-            MpesaInbox.id,
-            MpesaInbox.kind,
-            MpesaInbox.attempt_id,
-            MpesaInbox.body,
-            MpesaInbox.state,
-            MpesaInbox.outcome,
-        )
-        .where(MpesaInbox.agency_id == tenant_of(session).agency_id, MpesaInbox.id == inbox_id)
-        .with_for_update(key_share=True)
-    ).one_or_none()
+    values = {"agency_id": tenant_of(session).agency_id, "inbox_id": inbox_id}
+    row = session.execute(_LOCK, values).one_or_none()
     if row is None:
         raise NotFound(f"There is nothing {inbox_id} in the M-Pesa inbox.")
     return _Inbox(*row)

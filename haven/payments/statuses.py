@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import insert, select, true
+from sqlalchemy import bindparam, insert, select, true
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -26,7 +26,7 @@ from haven.operations.alerts import PAID_AFTER_FAILURE, PAYMENTS_NEED_REVIEW, ra
 from haven.operations.webhooks import emit
 from haven.payments.doubles import recorded_since
 from haven.payments.models import MpesaAttempt, MpesaEvidence, Payment
-from haven.payments.suspense import claim, receipt_lock, standing
+from haven.payments.suspense import HELD_RECEIPT, claim, receipt_lock, standing
 
 WAITING: Final = ("PENDING", "PROCESSING")
 """Statuses of a payment that has not been decided."""
@@ -65,6 +65,19 @@ def lock_attempt(session: Session, attempt_id: uuid.UUID) -> tuple[MpesaAttempt,
     return attempt, payment
 
 
+# Built once: building a statement of the ORM's takes as long as running it.
+_LOCK_ALL: Final = (
+    select(MpesaAttempt, Payment, *billing.LEASE_COLUMNS)
+    .join(Payment, (Payment.agency_id == MpesaAttempt.agency_id) & (Payment.id == MpesaAttempt.payment_id))
+    .join(Lease, (Lease.agency_id == Payment.agency_id) & (Lease.id == Payment.lease_id))
+    .join(Agency, Agency.id == Payment.agency_id)
+    .where(MpesaAttempt.agency_id == bindparam("agency_id"), MpesaAttempt.id == bindparam("attempt_id"))
+    .with_for_update(of=[Lease, Payment, MpesaAttempt], key_share=True)
+    .execution_options(populate_existing=True)
+)
+_LOCK_ALL_AND_RECEIPT: Final = _LOCK_ALL.join(HELD_RECEIPT, true())
+
+
 def lock_to_complete(
     session: Session, attempt_id: uuid.UUID, receipt: str | None, now: dt.datetime
 ) -> tuple[billing.LockedLease, MpesaAttempt, Payment]:
@@ -73,20 +86,16 @@ def lock_to_complete(
     Raises:
         NotFound: there is no such attempt in this agency.
     """
-    query = (
-        select(MpesaAttempt, Payment, *billing.lease_columns(now))
-        .join(
-            Payment, (Payment.agency_id == MpesaAttempt.agency_id) & (Payment.id == MpesaAttempt.payment_id)
-        )
-        .join(Lease, (Lease.agency_id == Payment.agency_id) & (Lease.id == Payment.lease_id))
-        .join(Agency, Agency.id == Payment.agency_id)
-        .where(MpesaAttempt.agency_id == tenant_of(session).agency_id, MpesaAttempt.id == attempt_id)
-        .with_for_update(of=[Lease, Payment, MpesaAttempt], key_share=True)
-        .execution_options(populate_existing=True)
-    )
+    values: dict[str, Any] = {
+        "agency_id": tenant_of(session).agency_id,
+        "attempt_id": attempt_id,
+        "now": now,
+    }
+    statement = _LOCK_ALL
     if receipt is not None:
-        query = query.join(select(receipt_lock(session, receipt).label("lock")).subquery("held"), true())
-    row = session.execute(query).one_or_none()
+        statement = _LOCK_ALL_AND_RECEIPT
+        values["receipt_lock"] = receipt_lock(session, receipt)
+    row = session.execute(statement, values).one_or_none()
     if row is None:
         raise NotFound(f"There is no payment request {attempt_id}.")
     attempt, payment, *lease = row

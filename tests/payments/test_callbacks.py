@@ -2,11 +2,12 @@
 
 import datetime as dt
 import json
+import secrets
 import threading
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import Select, event, literal, select, update
+from sqlalchemy import Select, event, select, update
 from sqlalchemy.orm import Session
 
 from haven.errors import NotFound
@@ -200,7 +201,7 @@ def test_without_the_lock_of_the_inbox_row_a_copy_is_applied_twice(house, push, 
     gate = threading.Barrier(2, timeout=10)
     select_for_update = Select.with_for_update
     monkeypatch.setattr(Select, "with_for_update", lambda self, **_: self)
-    monkeypatch.setattr(statuses, "receipt_lock", lambda *_: literal(0))
+    monkeypatch.setattr(statuses, "receipt_lock", lambda *_: secrets.randbits(62))
     judge = callbacks._judge
 
     def judge_together(*args):

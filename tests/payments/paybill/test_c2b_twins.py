@@ -2,11 +2,12 @@
 
 import datetime as dt
 import hashlib
+import secrets
 import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import literal, select, update
+from sqlalchemy import select, update
 
 from haven.billing import service as billing
 from haven.operations.models import Alert
@@ -307,7 +308,7 @@ def test_without_the_lock_of_the_receipt_money_is_booked_twice(house, token, mon
     have_looked = threading.Barrier(2, timeout=30)
     hold = witness._hold
     complete = billing.complete_payment
-    monkeypatch.setattr(statuses, "receipt_lock", lambda *_: literal(0))
+    monkeypatch.setattr(statuses, "receipt_lock", lambda *_: secrets.randbits(62))
     monkeypatch.setattr(witness, "lock_receipt", lambda *_: None)
 
     def look(*args, **options):
