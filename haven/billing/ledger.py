@@ -196,18 +196,18 @@ def matched_posting(receipt: str, at: dt.datetime, amount: Decimal) -> Posting:
 _POST: Final = text(
     """
     WITH wanted AS MATERIALIZED (
-      SELECT * FROM jsonb_to_recordset(CAST(:entries AS jsonb))
-          AS e(place int, code text, lease_id uuid, owner_id uuid, debit numeric, credit numeric)
-    ), entry AS MATERIALIZED (
-      SELECT w.place, a.id AS account_id, w.debit, w.credit
+      SELECT * FROM jsonb_to_recordset(CAST(:accounts AS jsonb))
+          AS w(account int, code text, lease_id uuid, owner_id uuid)
+    ), found AS MATERIALIZED (
+      SELECT w.account, a.id
         FROM wanted w JOIN ledger_account a
           ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id = w.lease_id AND a.owner_id IS NULL
       UNION ALL
-      SELECT w.place, a.id, w.debit, w.credit
+      SELECT w.account, a.id
         FROM wanted w JOIN ledger_account a
           ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id IS NULL AND a.owner_id = w.owner_id
       UNION ALL
-      SELECT w.place, a.id, w.debit, w.credit
+      SELECT w.account, a.id
         FROM wanted w JOIN ledger_account a
           ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id IS NULL AND a.owner_id IS NULL
        WHERE w.lease_id IS NULL AND w.owner_id IS NULL
@@ -216,15 +216,16 @@ _POST: Final = text(
         FROM jsonb_to_recordset(CAST(:postings AS jsonb))
           AS p(place int, kind text, at timestamptz, description text, invoice_id uuid, payment_id uuid,
                disbursement_id uuid)
-       WHERE (SELECT count(*) FROM entry) = :count
+       WHERE (SELECT count(*) FROM found) = (SELECT count(*) FROM wanted)
     ), posted AS (
       INSERT INTO ledger_transaction
              (agency_id, id, at, kind, description, invoice_id, payment_id, disbursement_id)
       SELECT :agency_id, id, at, kind, description, invoice_id, payment_id, disbursement_id FROM posting
     )
     INSERT INTO ledger_entry (agency_id, id, transaction_id, account_id, debit, credit)
-    SELECT :agency_id, uuidv7(), posting.id, entry.account_id, entry.debit, entry.credit
-      FROM entry JOIN posting USING (place)
+    SELECT :agency_id, uuidv7(), posting.id, found.id, e.debit, e.credit
+      FROM jsonb_to_recordset(CAST(:entries AS jsonb)) AS e(place int, account int, debit numeric, credit numeric)
+      JOIN posting USING (place) JOIN found USING (account)
     """
 )
 _OPEN_ACCOUNTS: Final = text(
@@ -247,15 +248,19 @@ def post(session: Session, postings: Iterable[Posting]) -> None:
     ]
     if not entries:
         return
+    # Each account once: those of the whole agency are in every posting of a run.
+    numbers: dict[_Key, int] = {}
+    rows = [_row(place, numbers.setdefault(_key(entry), len(numbers)), entry) for place, entry in entries]
+    accounts = [_account(key) | {"account": number} for key, number in numbers.items()]
     values = {
         "agency_id": tenant_of(session).agency_id,
         "postings": as_json([_head(place, one) for place, one in enumerate(real)]),
-        "entries": as_json([_row(place, entry) for place, entry in entries]),
-        "count": len(entries),
+        "accounts": as_json(accounts),
+        "entries": as_json(rows),
     }
     if _written(session, values) == 0:
         # Nothing was written: not all of the accounts are there yet.
-        _open_accounts(session, {(entry.code, entry.lease_id, entry.owner_id) for _, entry in entries})
+        session.execute(_OPEN_ACCOUNTS, {"agency_id": values["agency_id"], "wanted": values["accounts"]})
         assert _written(session, values) == len(entries)
 
 
@@ -351,28 +356,21 @@ def _head(place: int, one: Posting) -> dict[str, Any]:
     }
 
 
-def _row(place: int, entry: Entry) -> dict[str, Any]:
-    return {
-        "place": place,
-        "code": entry.code,
-        "lease_id": entry.lease_id,
-        "owner_id": entry.owner_id,
-        "debit": str(entry.debit),
-        "credit": str(entry.credit),
-    }
+def _row(place: int, account: int, entry: Entry) -> dict[str, Any]:
+    return {"place": place, "account": account, "debit": str(entry.debit), "credit": str(entry.credit)}
 
 
 _Key = tuple[str, uuid.UUID | None, uuid.UUID | None]
-"""Code, lease, owner."""
+"""Code, lease, owner: what an account is found by."""
 
 
-def _open_accounts(session: Session, keys: set[_Key]) -> None:
-    """Open those of the accounts that do not exist yet."""
-    rows = [
-        {"code": code, "kind": ACCOUNT_KINDS[code], "lease_id": lease_id, "owner_id": owner_id}
-        for code, lease_id, owner_id in keys
-    ]
-    session.execute(_OPEN_ACCOUNTS, {"agency_id": tenant_of(session).agency_id, "wanted": as_json(rows)})
+def _key(entry: Entry) -> _Key:
+    return entry.code, entry.lease_id, entry.owner_id
+
+
+def _account(key: _Key) -> dict[str, Any]:
+    code, lease_id, owner_id = key
+    return {"code": code, "kind": ACCOUNT_KINDS[code], "lease_id": lease_id, "owner_id": owner_id}
 
 
 def _mirror(
