@@ -21,7 +21,7 @@ def request(n: int) -> bytes:
     token = numbered(1, n % AGENCIES).replace("-", "") + f"{n:064x}"
     items = {
         "Amount": 1000.0,
-        "MpesaReceiptNumber": f"UKP{n:07}",
+        "MpesaReceiptNumber": f"UKO{n:07}",
         "TransactionDate": 20261124101530,
         "PhoneNumber": 254700000000 + n,
     }

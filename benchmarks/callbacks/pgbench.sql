@@ -15,15 +15,13 @@ UPDATE mpesa_attempt SET state = 'PAID', result_code = '0', settled_at = now(), 
  WHERE agency_id = numbered(1, :n % :agencies) AND id = numbered(10, :n);
 INSERT INTO counter AS c (agency_id, name, value) VALUES (numbered(1, :n % :agencies), 'RECEIPT', 1)
 ON CONFLICT (agency_id, name) DO UPDATE SET value = c.value + excluded.value RETURNING value AS receipt \gset
-UPDATE payment SET status = 'COMPLETED', paid_at = now(), reference = 'UKP' || lpad(:n::text, 7, '0'),
-       receipt_number = :receipt, version = version + 1, updated_at = now()
+UPDATE payment SET status = 'COMPLETED', paid_at = now(), reference = 'UKO' || lpad(:n::text, 7, '0'),
+       receipt_number = :receipt, allocated = 1000, version = version + 1, updated_at = now()
  WHERE agency_id = numbered(1, :n % :agencies) AND id = numbered(9, :n);
 INSERT INTO allocation (agency_id, id, payment_id, invoice_id, amount)
 VALUES (numbered(1, :n % :agencies), uuidv7(), numbered(9, :n), numbered(7, :n), 1000);
 UPDATE invoice SET paid = paid + 1000, status = 'PAID', version = version + 1, updated_at = now()
  WHERE agency_id = numbered(1, :n % :agencies) AND id = numbered(7, :n);
-UPDATE payment SET allocated = allocated + 1000, version = version + 1, updated_at = now()
- WHERE agency_id = numbered(1, :n % :agencies) AND id = numbered(9, :n);
 INSERT INTO ledger_transaction (agency_id, id, at, kind, description, payment_id)
 VALUES (numbered(1, :n % :agencies), numbered(12, :n), now(), 'PAYMENT', 'MPESA payment received', numbered(9, :n));
 INSERT INTO ledger_entry (agency_id, id, transaction_id, account_id, debit, credit)

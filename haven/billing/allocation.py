@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
@@ -54,13 +54,8 @@ _STATUS: Final = (
 )
 
 
-_ALLOCATE: Final = """
-    WITH money AS (
-      SELECT id, lease_id, sum(unallocated) OVER w - unallocated AS begins, sum(unallocated) OVER w AS ends
-        FROM payment
-       WHERE agency_id = :agency_id AND unallocated > 0 AND {money}
-      WINDOW w AS (PARTITION BY lease_id ORDER BY paid_at, id)
-    ), owed AS (
+_SHARE_OUT: Final = """
+    owed AS (
       SELECT id, lease_id, sum(balance) OVER w - balance AS begins, sum(balance) OVER w AS ends
         FROM invoice
        WHERE agency_id = :agency_id AND lease_id IN (SELECT lease_id FROM money)
@@ -81,7 +76,15 @@ _ALLOCATE: Final = """
              version = i.version + 1, updated_at = now()
         FROM (SELECT invoice_id, sum(amount) AS amount FROM share GROUP BY invoice_id) s
        WHERE i.agency_id = :agency_id AND i.id = s.invoice_id
-    ), spent AS (
+    )
+"""
+_ALLOCATE: Final = """
+    WITH money AS (
+      SELECT id, lease_id, sum(unallocated) OVER w - unallocated AS begins, sum(unallocated) OVER w AS ends
+        FROM payment
+       WHERE agency_id = :agency_id AND unallocated > 0 AND {money}
+      WINDOW w AS (PARTITION BY lease_id ORDER BY paid_at, id)
+    ), {shared}, spent AS (
       UPDATE payment p
          SET allocated = p.allocated + s.amount, version = p.version + 1, updated_at = now()
         FROM (SELECT payment_id, sum(amount) AS amount FROM share GROUP BY payment_id) s
@@ -89,17 +92,41 @@ _ALLOCATE: Final = """
     )
     SELECT lease_id, payment_id, invoice_id, amount FROM share
 """
+# The receipt's number is taken only where the receipt is free: a number that nobody has would be a gap.
+_COMPLETE: Final = """
+    WITH money AS MATERIALIZED (
+      SELECT id, lease_id, CAST(0 AS numeric) AS begins, amount AS ends
+        FROM payment
+       WHERE agency_id = :agency_id AND id = :payment_id AND version = :version
+         AND NOT EXISTS (SELECT FROM payment
+                          WHERE agency_id = :agency_id AND method = 'MPESA' AND reference = :reference)
+    ), {shared}, number AS (
+      INSERT INTO counter AS c (agency_id, name, value) SELECT :agency_id, 'RECEIPT', 1 FROM money
+      ON CONFLICT (agency_id, name) DO UPDATE SET value = c.value + excluded.value
+      RETURNING value
+    ), completed AS (
+      UPDATE payment p
+         SET status = 'COMPLETED', paid_at = :paid_at, reference = :reference, receipt_number = number.value,
+             allocated = (SELECT coalesce(sum(amount), 0) FROM share),
+             failure_code = NULL, failure_reason = NULL, version = p.version + 1, updated_at = now()
+        FROM number
+       WHERE p.agency_id = :agency_id AND p.id = :payment_id AND p.version = :version
+      RETURNING p.receipt_number, p.allocated, p.unallocated, p.version, p.updated_at
+    )
+    SELECT completed.*,
+           EXISTS (SELECT FROM unmatched_receipt
+                    WHERE agency_id = :agency_id AND receipt = :reference AND payment_id IS NULL) AS is_waiting,
+           share.invoice_id
+      FROM completed LEFT JOIN share ON true
+"""
 _PAID_NOW: Final = _STATUS.format(paid="(i.paid + s.amount)")
-_ONE_PAYMENT: Final = text(
-    _ALLOCATE.format(
-        money="id = :payment_id", order="id = :first_id DESC NULLS LAST, due_at, id", status=_PAID_NOW
-    )
-)
+_NAMED_FIRST: Final = _SHARE_OUT.format(order="id = :first_id DESC NULLS LAST, due_at, id", status=_PAID_NOW)
+_OLDEST_FIRST: Final = _SHARE_OUT.format(order="due_at, id", status=_PAID_NOW)
+_ONE_PAYMENT: Final = text(_ALLOCATE.format(money="id = :payment_id", shared=_NAMED_FIRST))
 _ALL_CREDIT: Final = text(
-    _ALLOCATE.format(
-        money="lease_id = ANY (CAST(:lease_ids AS uuid[]))", order="due_at, id", status=_PAID_NOW
-    )
+    _ALLOCATE.format(money="lease_id = ANY (CAST(:lease_ids AS uuid[]))", shared=_OLDEST_FIRST)
 )
+_COMPLETE_PAYMENT: Final = text(_COMPLETE.format(shared=_NAMED_FIRST))
 
 _RELEASE: Final = """
     WITH gone AS (
@@ -174,6 +201,58 @@ def allocate_payment(
         "today": lease.today,
     }
     return [Share(*row) for row in session.execute(_ONE_PAYMENT, values)]
+
+
+class Completion(NamedTuple):
+    """What completing a payment has made of its row, and the invoices that it pays."""
+
+    receipt_number: int
+    allocated: Decimal
+    unallocated: Decimal
+    version: int
+    updated_at: dt.datetime
+    is_waiting: bool
+    """Its reference waits among the unmatched receipts, in suspense."""
+    invoice_ids: frozenset[uuid.UUID]
+
+
+def complete_payment(
+    session: Session,
+    lease: LockedLease,
+    payment_id: uuid.UUID,
+    version: int,
+    first_id: uuid.UUID | None,
+    *,
+    paid_at: dt.datetime,
+    reference: str | None,
+) -> Completion | None:
+    """Make a locked payment COMPLETED: numbered, and paying what ``allocate_payment`` would let it pay. One statement.
+
+    None, and nothing is changed, where an M-Pesa payment has the ``reference`` already, or the payment another
+    ``version``. The ledger is the caller's to write.
+    """
+    values = {
+        "agency_id": tenant_of(session).agency_id,
+        "payment_id": payment_id,
+        "version": version,
+        "first_id": first_id,
+        "today": lease.today,
+        "paid_at": paid_at,
+        "reference": reference,
+    }
+    rows = session.execute(_COMPLETE_PAYMENT, values).all()
+    if not rows:
+        return None
+    first = rows[0]
+    return Completion(
+        first.receipt_number,
+        first.allocated,
+        first.unallocated,
+        first.version,
+        first.updated_at,
+        first.is_waiting,
+        frozenset(row.invoice_id for row in rows if row.invoice_id is not None),
+    )
 
 
 def apply_credit(

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import func, select, text
+from sqlalchemy import CursorResult, func, select, text
 from sqlalchemy.orm import Session
 
 from haven.billing.models import LedgerAccount, LedgerEntry, LedgerTransaction
@@ -191,60 +191,77 @@ def matched_posting(receipt: str, at: dt.datetime, amount: Decimal) -> Posting:
     return Posting("MATCHED", at, f"Receipt {receipt} matched", entries)
 
 
-# Ids are made by the server while the lease is locked, so along one lease they rise in the order of events.
+# Ids are made by the server while the lease is locked, so along one lease they rise in the order of events. An account is
+# found by one branch for each kind, so that each reads the unique index of code, lease and owner.
 _POST: Final = text(
     """
-    WITH posting AS MATERIALIZED (
+    WITH wanted AS MATERIALIZED (
+      SELECT * FROM jsonb_to_recordset(CAST(:accounts AS jsonb))
+          AS w(account int, code text, lease_id uuid, owner_id uuid)
+    ), found AS MATERIALIZED (
+      SELECT w.account, a.id
+        FROM wanted w JOIN ledger_account a
+          ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id = w.lease_id AND a.owner_id IS NULL
+      UNION ALL
+      SELECT w.account, a.id
+        FROM wanted w JOIN ledger_account a
+          ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id IS NULL AND a.owner_id = w.owner_id
+      UNION ALL
+      SELECT w.account, a.id
+        FROM wanted w JOIN ledger_account a
+          ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id IS NULL AND a.owner_id IS NULL
+       WHERE w.lease_id IS NULL AND w.owner_id IS NULL
+    ), posting AS MATERIALIZED (
       SELECT uuidv7() AS id, p.*
         FROM jsonb_to_recordset(CAST(:postings AS jsonb))
           AS p(place int, kind text, at timestamptz, description text, invoice_id uuid, payment_id uuid,
                disbursement_id uuid)
+       WHERE (SELECT count(*) FROM found) = (SELECT count(*) FROM wanted)
     ), posted AS (
       INSERT INTO ledger_transaction
              (agency_id, id, at, kind, description, invoice_id, payment_id, disbursement_id)
       SELECT :agency_id, id, at, kind, description, invoice_id, payment_id, disbursement_id FROM posting
     )
     INSERT INTO ledger_entry (agency_id, id, transaction_id, account_id, debit, credit)
-    SELECT :agency_id, uuidv7(), posting.id, e.account_id, e.debit, e.credit
-      FROM jsonb_to_recordset(CAST(:entries AS jsonb))
-        AS e(place int, account_id uuid, debit numeric, credit numeric)
-      JOIN posting USING (place)
+    SELECT :agency_id, uuidv7(), posting.id, found.id, e.debit, e.credit
+      FROM jsonb_to_recordset(CAST(:entries AS jsonb)) AS e(place int, account int, debit numeric, credit numeric)
+      JOIN posting USING (place) JOIN found USING (account)
+    """
+)
+_OPEN_ACCOUNTS: Final = text(
+    """
+    INSERT INTO ledger_account (agency_id, id, code, kind, lease_id, owner_id)
+    SELECT :agency_id, uuidv7(), w.code, w.kind, w.lease_id, w.owner_id
+      FROM jsonb_to_recordset(CAST(:wanted AS jsonb))
+        AS w(code text, kind text, lease_id uuid, owner_id uuid)
+     ORDER BY w.code, w.lease_id, w.owner_id
+    ON CONFLICT DO NOTHING
     """
 )
 
 
 def post(session: Session, postings: Iterable[Posting]) -> None:
-    """Write transactions into the ledger: two statements however many there are, four for new accounts."""
+    """Write transactions into the ledger: one statement however many there are, three where accounts are new."""
     real = [posting for posting in postings if any(_is_something(entry) for entry in posting.entries)]
-    if not real:
-        return
     entries = [
         (place, entry) for place, one in enumerate(real) for entry in one.entries if _is_something(entry)
     ]
-    accounts = _accounts(session, {(entry.code, entry.lease_id, entry.owner_id) for _, entry in entries})
-    rows = [
-        {
-            "place": place,
-            "account_id": accounts[entry.code, entry.lease_id, entry.owner_id],
-            "debit": str(entry.debit),
-            "credit": str(entry.credit),
-        }
-        for place, entry in entries
-    ]
-    heads = [
-        {
-            "place": place,
-            "kind": one.kind,
-            "at": one.at,
-            "description": one.description,
-            "invoice_id": one.invoice_id,
-            "payment_id": one.payment_id,
-            "disbursement_id": one.disbursement_id,
-        }
-        for place, one in enumerate(real)
-    ]
-    agency_id = tenant_of(session).agency_id
-    session.execute(_POST, {"agency_id": agency_id, "postings": as_json(heads), "entries": as_json(rows)})
+    if not entries:
+        return
+    # Each account once: those of the whole agency are in every posting of a run.
+    numbers: dict[_Key, int] = {}
+    rows = [_row(place, numbers.setdefault(_key(entry), len(numbers)), entry) for place, entry in entries]
+    accounts = [_account(key) | {"account": number} for key, number in numbers.items()]
+    values = {
+        "agency_id": tenant_of(session).agency_id,
+        "postings": as_json([_head(place, one) for place, one in enumerate(real)]),
+        "accounts": as_json(accounts),
+        "entries": as_json(rows),
+    }
+    if _written(session, values) == 0:
+        # Nothing was written: not all of the accounts are there yet.
+        session.execute(_OPEN_ACCOUNTS, {"agency_id": values["agency_id"], "wanted": values["accounts"]})
+        assert _written(session, values) == len(entries)
 
 
 _MIRROR: Final = """
@@ -321,62 +338,39 @@ def as_json(rows: list[dict[str, Any]]) -> str:
     return orjson.dumps(rows, default=str).decode()
 
 
+def _written(session: Session, values: Mapping[str, Any]) -> int:
+    """How many entries were posted: all of them, or, where an account is missing, none."""
+    done: CursorResult[Any] = session.execute(_POST, values)  # type: ignore[assignment]
+    return done.rowcount
+
+
+def _head(place: int, one: Posting) -> dict[str, Any]:
+    return {
+        "place": place,
+        "kind": one.kind,
+        "at": one.at,
+        "description": one.description,
+        "invoice_id": one.invoice_id,
+        "payment_id": one.payment_id,
+        "disbursement_id": one.disbursement_id,
+    }
+
+
+def _row(place: int, account: int, entry: Entry) -> dict[str, Any]:
+    return {"place": place, "account": account, "debit": str(entry.debit), "credit": str(entry.credit)}
+
+
 _Key = tuple[str, uuid.UUID | None, uuid.UUID | None]
-"""Code, lease, owner."""
-
-# One branch for each kind of account, so that each reads the unique index of code, lease and owner.
-_FIND_ACCOUNTS: Final = text(
-    """
-    WITH wanted AS (
-      SELECT code, lease_id, owner_id
-        FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS w(code text, lease_id uuid, owner_id uuid)
-    )
-    SELECT a.code, a.lease_id, a.owner_id, a.id
-      FROM wanted w JOIN ledger_account a
-        ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id = w.lease_id AND a.owner_id IS NULL
-    UNION ALL
-    SELECT a.code, a.lease_id, a.owner_id, a.id
-      FROM wanted w JOIN ledger_account a
-        ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id IS NULL AND a.owner_id = w.owner_id
-    UNION ALL
-    SELECT a.code, a.lease_id, a.owner_id, a.id
-      FROM wanted w JOIN ledger_account a
-        ON a.agency_id = :agency_id AND a.code = w.code AND a.lease_id IS NULL AND a.owner_id IS NULL
-     WHERE w.lease_id IS NULL AND w.owner_id IS NULL
-    """
-)
-_OPEN_ACCOUNTS: Final = text(
-    """
-    INSERT INTO ledger_account (agency_id, id, code, kind, lease_id, owner_id)
-    SELECT :agency_id, uuidv7(), w.code, w.kind, w.lease_id, w.owner_id
-      FROM jsonb_to_recordset(CAST(:wanted AS jsonb))
-        AS w(code text, kind text, lease_id uuid, owner_id uuid)
-     ORDER BY w.code, w.lease_id, w.owner_id
-    ON CONFLICT DO NOTHING
-    """
-)
+"""Code, lease, owner: what an account is found by."""
 
 
-def _accounts(session: Session, keys: set[_Key]) -> dict[_Key, uuid.UUID]:
-    """The ids of the accounts; those that do not exist yet are opened."""
-    found = _find_accounts(session, keys)
-    missing = keys - found.keys()
-    if not missing:
-        return found
-    rows = [
-        {"code": code, "kind": ACCOUNT_KINDS[code], "lease_id": lease_id, "owner_id": owner_id}
-        for code, lease_id, owner_id in missing
-    ]
-    session.execute(_OPEN_ACCOUNTS, {"agency_id": tenant_of(session).agency_id, "wanted": as_json(rows)})
-    return found | _find_accounts(session, missing)
+def _key(entry: Entry) -> _Key:
+    return entry.code, entry.lease_id, entry.owner_id
 
 
-def _find_accounts(session: Session, keys: set[_Key]) -> dict[_Key, uuid.UUID]:
-    wanted = as_json(
-        [{"code": code, "lease_id": lease_id, "owner_id": owner_id} for code, lease_id, owner_id in keys]
-    )
-    rows = session.execute(_FIND_ACCOUNTS, {"agency_id": tenant_of(session).agency_id, "wanted": wanted})
-    return {(code, lease_id, owner_id): account_id for code, lease_id, owner_id, account_id in rows}
+def _account(key: _Key) -> dict[str, Any]:
+    code, lease_id, owner_id = key
+    return {"code": code, "kind": ACCOUNT_KINDS[code], "lease_id": lease_id, "owner_id": owner_id}
 
 
 def _mirror(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import Date, cast, func, select
+from sqlalchemy import Date, bindparam, cast, func, select
 from sqlalchemy.orm import Session
 
 from haven.billing.models import Invoice
@@ -33,6 +34,14 @@ class LockedLease:
     today: dt.date
 
 
+LEASE_COLUMNS: Final[tuple[Any, ...]] = (
+    *(Lease.id, Lease.tenant_id, Lease.unit_id, Lease.status, Agency.currency),
+    cast(func.timezone(Agency.timezone, bindparam("now")), Date),
+)
+"""What a ``LockedLease`` is made of, for a statement that joins ``Lease`` and ``Agency``, locks the lease, and is given
+``now``."""
+
+
 def lock_lease(session: Session, lease_id: uuid.UUID, now: dt.datetime) -> LockedLease:
     """The lease, locked. Foreign keys that point at it may still be checked (NO KEY UPDATE).
 
@@ -41,17 +50,11 @@ def lock_lease(session: Session, lease_id: uuid.UUID, now: dt.datetime) -> Locke
     """
     agency_id = tenant_of(session).agency_id
     row = session.execute(
-        select(
-            Lease.id,
-            Lease.tenant_id,
-            Lease.unit_id,
-            Lease.status,
-            Agency.currency,
-            cast(func.timezone(Agency.timezone, now), Date),
-        )
+        select(*LEASE_COLUMNS)
         .join(Agency, Agency.id == Lease.agency_id)
         .where(Lease.agency_id == agency_id, Lease.id == lease_id)
-        .with_for_update(of=Lease, key_share=True)
+        .with_for_update(of=Lease, key_share=True),
+        {"now": now},
     ).one_or_none()
     if row is None:
         raise NotFound(f"There is no lease {lease_id}.")

@@ -4,7 +4,13 @@
 and commits nothing (but for ``run_period`` and ``charge_late_fees``, whose batches are transactions of their own).
 """
 
-from haven.billing.allocation import Share, allocate_payment, release_payment
+from haven.billing.allocation import (
+    Completion,
+    Share,
+    allocate_payment,
+    complete_payment,
+    release_payment,
+)
 from haven.billing.balances import balance_of_lease, balance_of_tenant, lease_balance, tenant_balance
 from haven.billing.credit_notes import credit
 from haven.billing.days import AgencyDay, agency_day
@@ -33,7 +39,7 @@ from haven.billing.ledger import (
     suspense_posting,
     trial_balance,
 )
-from haven.billing.locks import LockedLease, lock_lease
+from haven.billing.locks import LEASE_COLUMNS, LockedLease, lock_lease
 from haven.billing.numbers import credit_note_number, invoice_number, receipt_number, take
 from haven.billing.owner_balance import OwnerBalance, owner_balance
 from haven.billing.owner_shares import owner_postings
@@ -43,11 +49,13 @@ from haven.billing.statements import TenantStatement, tenant_statement
 from haven.billing.verify import Finding, report, request_nightly, verify
 
 __all__ = [
+    "LEASE_COLUMNS",
     "LINE_KINDS",
     "MAX_LINES",
     "UNPAID",
     "AccountTotal",
     "AgencyDay",
+    "Completion",
     "Deposit",
     "Finding",
     "LateFees",
@@ -63,6 +71,7 @@ __all__ = [
     "balance_of_lease",
     "balance_of_tenant",
     "charge_late_fees",
+    "complete_payment",
     "create",
     "credit",
     "credit_note_number",

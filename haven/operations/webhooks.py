@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import httpx
 import orjson
-from sqlalchemy import any_, literal, select
+from sqlalchemy import Text, any_, bindparam, select
 from sqlalchemy.orm import Session
 
 from extensions.circuit_breaker.breaker import Breaker, CircuitOpen
@@ -36,16 +36,17 @@ class DeliveryFailed(Exception):
     """The receiver did not take the event; it is tried again."""
 
 
+_WANTED_BY: Final = select(WebhookEndpoint.id).where(
+    WebhookEndpoint.agency_id == bindparam("agency_id"),
+    WebhookEndpoint.status == "ACTIVE",
+    bindparam("event", type_=Text()) == any_(WebhookEndpoint.events),
+)
+
+
 def emit(session: Session, event: str, payload: dict[str, Any]) -> None:
     """Tell every webhook that wants ``event``, once the caller's transaction commits. One statement where none does."""
     agency_id = tenant_of(session).agency_id
-    endpoints = session.execute(
-        select(WebhookEndpoint.id).where(
-            WebhookEndpoint.agency_id == agency_id,
-            WebhookEndpoint.status == "ACTIVE",
-            literal(event) == any_(WebhookEndpoint.events),
-        )
-    ).scalars()
+    endpoints = session.execute(_WANTED_BY, {"agency_id": agency_id, "event": event}).scalars()
     for endpoint_id in endpoints.all():
         delivery_id = new_id()
         session.add(

@@ -11,18 +11,18 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import orjson
 import structlog
-from sqlalchemy import exists, select, text
+from sqlalchemy import LargeBinary, Text, Uuid, exists, select, text
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.db.session import Tenant, set_tenant, tenant_of
 from haven.errors import NotFound
 from haven.operations.alerts import PAYMENTS_NEED_REVIEW, raise_alert
-from haven.payments.models import MpesaAttempt, MpesaInbox, Payment
+from haven.payments.models import MpesaAttempt, Payment
 from haven.payments.mpesa.messages import (
     MAX_BODY_BYTES,
     StkCallback,
@@ -42,10 +42,11 @@ from haven.payments.statuses import (
     complete,
     fail,
     lock_attempt,
+    lock_to_complete,
     send_to_review,
 )
 from haven.payments.stk import token_hash
-from haven.payments.suspense import claim, lock_receipt
+from haven.payments.suspense import claim
 
 log = structlog.get_logger(__name__)
 
@@ -136,49 +137,54 @@ class _Verdict:
     needs_person: bool = False
 
 
+_LOCK: Final = text(
+    "SELECT id, kind, attempt_id, body, state, outcome FROM mpesa_inbox"
+    " WHERE agency_id = :agency_id AND id = :inbox_id FOR NO KEY UPDATE"
+).columns(id=Uuid(), kind=Text(), attempt_id=Uuid(), body=LargeBinary(), state=Text(), outcome=Text())
+_CLOSE: Final = text(
+    "UPDATE mpesa_inbox SET state = :state, outcome = :outcome, applied_at = :now, tries = tries + 1"
+    " WHERE agency_id = :agency_id AND id = :inbox_id"
+)
+
+
+class _Inbox(NamedTuple):
+    """A locked row of the inbox."""
+
+    id: uuid.UUID
+    kind: str
+    attempt_id: uuid.UUID | None
+    body: bytes
+    state: str
+    outcome: str | None
+
+
 def _apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime, *, is_replay: bool) -> str:
-    inbox, lease_id = _lock_inbox(session, inbox_id)
+    inbox = _lock_inbox(session, inbox_id)
     if inbox.state != "RECEIVED" and not is_replay:
         return inbox.outcome or "Already applied."
-    verdict = _judge(session, inbox, lease_id, now)
-    inbox.state = verdict.state
-    inbox.outcome = verdict.outcome
-    inbox.applied_at = now
-    inbox.tries += 1
-    session.flush()
+    verdict = _judge(session, inbox, now)
+    done = {"state": verdict.state, "outcome": verdict.outcome, "now": now}
+    session.execute(_CLOSE, done | {"agency_id": tenant_of(session).agency_id, "inbox_id": inbox_id})
     if verdict.needs_person:
         about = {"inbox_id": str(inbox.id), "why": verdict.outcome}
         raise_alert(session, PAYMENTS_NEED_REVIEW, f"inbox:{inbox.id}", **about)
     return verdict.outcome
 
 
-def _lock_inbox(session: Session, inbox_id: uuid.UUID) -> tuple[MpesaInbox, uuid.UUID | None]:
-    """The inbox row, locked, and the lease that its attempt's payment is for."""
-    row = session.execute(
-        select(MpesaInbox, Payment.lease_id)
-        .outerjoin(
-            MpesaAttempt,
-            (MpesaAttempt.agency_id == MpesaInbox.agency_id) & (MpesaAttempt.id == MpesaInbox.attempt_id),
-        )
-        .outerjoin(
-            Payment, (Payment.agency_id == MpesaAttempt.agency_id) & (Payment.id == MpesaAttempt.payment_id)
-        )
-        .where(MpesaInbox.agency_id == tenant_of(session).agency_id, MpesaInbox.id == inbox_id)
-        .with_for_update(of=MpesaInbox, key_share=True)
-        .execution_options(populate_existing=True)
-    ).one_or_none()
+def _lock_inbox(session: Session, inbox_id: uuid.UUID) -> _Inbox:
+    values = {"agency_id": tenant_of(session).agency_id, "inbox_id": inbox_id}
+    row = session.execute(_LOCK, values).one_or_none()
     if row is None:
         raise NotFound(f"There is nothing {inbox_id} in the M-Pesa inbox.")
-    inbox, lease_id = row
-    return inbox, lease_id
+    return _Inbox(*row)
 
 
-def _judge(session: Session, inbox: MpesaInbox, lease_id: uuid.UUID | None, now: dt.datetime) -> _Verdict:
+def _judge(session: Session, inbox: _Inbox, now: dt.datetime) -> _Verdict:
     if inbox.kind == "C2B_CONFIRMATION":
         return _judge_confirmation(session, inbox, now)
     if inbox.kind == "C2B_VALIDATION":
         return _Verdict("IGNORED", "It asks whether a payment may be made: nothing has moved.")
-    if inbox.attempt_id is None or lease_id is None:
+    if inbox.attempt_id is None:
         return _Verdict("REJECTED", "It names no payment request.")
     try:
         callback = parse_stk_callback(inbox.body)
@@ -186,10 +192,11 @@ def _judge(session: Session, inbox: MpesaInbox, lease_id: uuid.UUID | None, now:
         log.warning("callback_unreadable", inbox=str(inbox.id), why=str(error))
         return _Verdict("REJECTED", f"It cannot be read: {error}.")
     says_paid = result_code(callback.result_code).outcome is Outcome.PAID
-    if says_paid and callback.receipt is not None:
-        lock_receipt(session, callback.receipt)
-    lease = billing.lock_lease(session, lease_id, now) if says_paid else None
-    attempt, payment = lock_attempt(session, inbox.attempt_id)
+    lease: billing.LockedLease | None = None
+    if says_paid:
+        lease, attempt, payment = lock_to_complete(session, inbox.attempt_id, callback.receipt, now)
+    else:
+        attempt, payment = lock_attempt(session, inbox.attempt_id)
     if not _belongs(session, attempt, callback):
         log.error("callback_for_another_request", inbox=str(inbox.id), attempt=str(attempt.id))
         return _Verdict("REJECTED", "Its CheckoutRequestID is not the one of this payment request.")
@@ -200,7 +207,7 @@ def _judge(session: Session, inbox: MpesaInbox, lease_id: uuid.UUID | None, now:
     return _not_paid(session, attempt, payment, callback, now)
 
 
-def _judge_confirmation(session: Session, inbox: MpesaInbox, now: dt.datetime) -> _Verdict:
+def _judge_confirmation(session: Session, inbox: _Inbox, now: dt.datetime) -> _Verdict:
     """Money came to the paybill; it may be the other telling of a push's payment."""
     try:
         notice = parse_c2b(inbox.body)

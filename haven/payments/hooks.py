@@ -12,6 +12,7 @@ from flask import Blueprint, Response, request
 from haven.api.deadlines import body_within
 from haven.api.encoding import json_response
 from haven.api.guard import current_session, runtime
+from haven.db.session import tell_along
 from haven.errors import NotFound
 from haven.payments import service
 
@@ -91,6 +92,7 @@ def _store(token: str, body: bytes, kind: service.CallbackKind) -> _Stored:
         NotFound: the token is none of ours.
     """
     session = current_session()
+    tell_along(session)
     headers = {name: request.headers[name] for name in _KEPT_HEADERS if name in request.headers}
     refused = service.refusal(runtime().settings, request.remote_addr)
     inbox_id = service.store_callback(

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select, true
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from haven.billing import service as billing
 from haven.db.session import tenant_of
-from haven.errors import NotFound
+from haven.errors import NotFound, VersionMismatch
+from haven.identity.models import Agency
+from haven.leasing.models import Lease
 from haven.notifications import service as notifications
 from haven.operations.alerts import PAID_AFTER_FAILURE, PAYMENTS_NEED_REVIEW, raise_alert, resolve_alert
 from haven.operations.webhooks import emit
 from haven.payments.doubles import recorded_since
 from haven.payments.models import MpesaAttempt, MpesaEvidence, Payment
-from haven.payments.suspense import claim, standing
+from haven.payments.suspense import HELD_RECEIPT, claim, receipt_lock, standing
 
 WAITING: Final = ("PENDING", "PROCESSING")
 """Statuses of a payment that has not been decided."""
@@ -61,6 +65,43 @@ def lock_attempt(session: Session, attempt_id: uuid.UUID) -> tuple[MpesaAttempt,
     return attempt, payment
 
 
+# Built once: building a statement of the ORM's takes as long as running it.
+_LOCK_ALL: Final = (
+    select(MpesaAttempt, Payment, *billing.LEASE_COLUMNS)
+    .join(Payment, (Payment.agency_id == MpesaAttempt.agency_id) & (Payment.id == MpesaAttempt.payment_id))
+    .join(Lease, (Lease.agency_id == Payment.agency_id) & (Lease.id == Payment.lease_id))
+    .join(Agency, Agency.id == Payment.agency_id)
+    .where(MpesaAttempt.agency_id == bindparam("agency_id"), MpesaAttempt.id == bindparam("attempt_id"))
+    .with_for_update(of=[Lease, Payment, MpesaAttempt], key_share=True)
+    .execution_options(populate_existing=True)
+)
+_LOCK_ALL_AND_RECEIPT: Final = _LOCK_ALL.join(HELD_RECEIPT, true())
+
+
+def lock_to_complete(
+    session: Session, attempt_id: uuid.UUID, receipt: str | None, now: dt.datetime
+) -> tuple[billing.LockedLease, MpesaAttempt, Payment]:
+    """All that money of a push needs locked: the receipt, then the lease, the payment and the attempt. One statement.
+
+    Raises:
+        NotFound: there is no such attempt in this agency.
+    """
+    values: dict[str, Any] = {
+        "agency_id": tenant_of(session).agency_id,
+        "attempt_id": attempt_id,
+        "now": now,
+    }
+    statement = _LOCK_ALL
+    if receipt is not None:
+        statement = _LOCK_ALL_AND_RECEIPT
+        values["receipt_lock"] = receipt_lock(session, receipt)
+    row = session.execute(statement, values).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no payment request {attempt_id}.")
+    attempt, payment, *lease = row
+    return billing.LockedLease(*lease), attempt, payment
+
+
 def complete(
     session: Session,
     lease: billing.LockedLease,
@@ -78,6 +119,7 @@ def complete(
     Raises:
         ReceiptTaken: the receipt is on another payment. Nothing has changed.
         MayBeRecorded: there is no receipt, and the money may be recorded already. Nothing has changed.
+        VersionMismatch: the payment was not locked, and somebody has changed it.
     """
     recorded = None if receipt is not None else recorded_since(session, payment)
     if recorded is not None:
@@ -85,21 +127,42 @@ def complete(
             f"M-Pesa says that it is paid, but {recorded} of the same amount has been recorded since it was asked"
             " for: if that is other money, its receipt will tell."
         )
-    # Whoever writes a receipt down holds its lock, so this stays true; an index of the database holds to it too.
-    found = None if receipt is None else standing(session, receipt)
-    if found is not None and found.is_taken:
-        raise ReceiptTaken
     was = payment.status
-    payment.receipt_number = billing.take(session, "RECEIPT")
-    payment.status = "COMPLETED"
-    payment.paid_at = paid_at
-    payment.reference = receipt
-    payment.failure_code = payment.failure_reason = None
-    session.flush()
-    if receipt is not None and found is not None and found.waits:
+    # Whoever writes a receipt down holds its lock, so what this finds stays true; an index holds to it too.
+    done = billing.complete_payment(
+        session, lease, payment.id, payment.version, payment.invoice_id, paid_at=paid_at, reference=receipt
+    )
+    if done is None:
+        raise _why_not(session, payment, receipt)
+    _take_over(payment, done, paid_at, receipt)
+    if receipt is not None and done.is_waiting:
         claim(session, receipt, payment.id)
     _tell_of_change(session, payment, was)
-    settle(session, lease, payment)
+    _post_and_tell(session, lease, payment, done.invoice_ids)
+
+
+def _why_not(session: Session, payment: Payment, receipt: str | None) -> Exception:
+    if receipt is not None and standing(session, receipt).is_taken:
+        return ReceiptTaken()
+    return VersionMismatch(f"The payment {payment.id} was changed although it was locked.")
+
+
+def _take_over(payment: Payment, done: billing.Completion, paid_at: dt.datetime, receipt: str | None) -> None:
+    """Let the object have what the statement has made of its row, without reading it again."""
+    stored = {
+        "status": "COMPLETED",
+        "paid_at": paid_at,
+        "reference": receipt,
+        "failure_code": None,
+        "failure_reason": None,
+        "receipt_number": done.receipt_number,
+        "allocated": done.allocated,
+        "unallocated": done.unallocated,
+        "version": done.version,
+        "updated_at": done.updated_at,
+    }
+    for name, value in stored.items():
+        set_committed_value(payment, name, value)
 
 
 def _tell_of_change(session: Session, payment: Payment, was: str) -> None:
@@ -114,22 +177,27 @@ def _tell_of_change(session: Session, payment: Payment, was: str) -> None:
 
 
 def settle(session: Session, lease: billing.LockedLease, payment: Payment) -> None:
-    """Let a payment that has just been completed pay invoices, post it, and tell of it."""
+    """Let a payment that was made as completed pay invoices, post it, and tell of it."""
+    shares = billing.allocate_payment(session, lease, payment.id, payment.invoice_id)
+    # Allocation has changed the row behind the session's back.
+    session.refresh(payment)
+    _post_and_tell(session, lease, payment, {share.invoice_id for share in shares})
+
+
+def _post_and_tell(
+    session: Session, lease: billing.LockedLease, payment: Payment, invoice_ids: Collection[uuid.UUID]
+) -> None:
     assert payment.paid_at is not None
     assert payment.receipt_number is not None
-    shares = billing.allocate_payment(session, lease, payment.id, payment.invoice_id)
-    allocated = sum((share.amount for share in shares), payment.amount * 0)
     name = f"{payment.method} payment {billing.receipt_number(payment.receipt_number)}"
     posting = billing.payment_posting(
-        payment.id, lease.id, name, payment.paid_at, payment.method, payment.amount, allocated
+        payment.id, lease.id, name, payment.paid_at, payment.method, payment.amount, payment.allocated
     )
-    owners = billing.owner_postings(session, {share.invoice_id for share in shares}, payment.paid_at)
+    owners = billing.owner_postings(session, invoice_ids, payment.paid_at)
     billing.post(session, [posting, *owners])
     said = event(payment)
     emit(session, "payment.completed", said)
     notifications.queue(session, "PAYMENT_COMPLETED", payment.id, said)
-    # Allocation has changed the row behind the session's back.
-    session.expire(payment)
 
 
 def fail(session: Session, payment: Payment, *, code: str, words: str, is_cancelled: bool = False) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import uuid
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import BigInteger, bindparam, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.db.session import tenant_of
 from haven.payments.models import Payment, UnmatchedReceipt
+
+HELD_RECEIPT: Final = select(
+    func.pg_advisory_xact_lock(bindparam("receipt_lock", type_=BigInteger())).label("lock")
+).subquery("held")
+"""What takes the lock ``receipt_lock`` as part of a statement: while rows are read, so before any of them is locked."""
+_LOCK_RECEIPT: Final = select(HELD_RECEIPT)
 
 
 def lock_receipt(session: Session, receipt: str) -> None:
@@ -21,9 +27,13 @@ def lock_receipt(session: Session, receipt: str) -> None:
     A receipt is a payment's or it waits unmatched; no index spans both tables, so whoever writes it down takes this
     lock, and before any lock of a row.
     """
+    session.execute(_LOCK_RECEIPT, {"receipt_lock": receipt_lock(session, receipt)})
+
+
+def receipt_lock(session: Session, receipt: str) -> int:
+    """The number of the advisory lock of a receipt."""
     name = f"mpesa-receipt/{tenant_of(session).agency_id}/{receipt}"
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-    session.execute(select(func.pg_advisory_xact_lock(number)))
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
 
 
 class Standing(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ import pytest
 from tests.live.api import Live
 
 COUNT = 20
+ROUNDS = 5
 
 
 @pytest.fixture
@@ -56,10 +58,18 @@ def test_twenty_payments_at_once_all_complete_with_a_receipt_each(live):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_twenty_payments_at_once_complete_within_ten_seconds(live, record_property):
-    """A phone answers after 3 to 8 seconds and its callback comes a second later: about one is left for Haven."""
-    paid, took_s = pay_at_once(live, for_s=60)
-    check(live, paid)
+    """A phone answers after 3 to 8 seconds, and all of M-Pesa's word is there a second later: one is left for Haven.
+
+    Five times, and the middle one counts: the first after a start also opens each thread's connections.
+    """
+    took_s = []
+    for _ in range(ROUNDS):
+        paid, seconds = pay_at_once(live, for_s=60)
+        check(live, paid)
+        took_s.append(seconds)
     record_property("seconds", took_s)
-    print(f"\n{COUNT} payments at once: {took_s:.2f} s from the first request to the last receipt")  # noqa: T201
-    assert took_s < 10
+    shown = ", ".join(f"{seconds:.2f}" for seconds in took_s)
+    print(f"\n{COUNT} payments at once: {shown} s from the first request to the last receipt")  # noqa: T201
+    assert statistics.median(took_s) < 10

@@ -2,20 +2,24 @@
 
 import datetime as dt
 import json
+import secrets
 import threading
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import Select, event, select, update
+from sqlalchemy import Select, event, select, text, update
 from sqlalchemy.orm import Session
 
 from haven.errors import NotFound
+from haven.leasing.models import Lease
 from haven.operations.models import Alert, WebhookDelivery, WebhookEndpoint
-from haven.payments import callbacks
+from haven.payments import callbacks, statuses
 from haven.payments import service as payments
 from haven.payments.models import MpesaAttempt, MpesaInbox
 from haven.payments.mpesa.answers import QueryAnswer
 from haven.payments.mpesa.results import outcome_of
+from haven.payments.suspense import lock_receipt
+from tests.payments.conftest import wait_until
 from tests.support.books import check_books
 from tests.support.builders import a_payment, a_phone, an_agency, an_invoice
 from tests.unit.payments.corpus import body_of, named
@@ -194,13 +198,31 @@ def test_one_callback_applied_at_once_by_many_is_applied_once(house, push):
     check_books(house.engine, house.agency_id)
 
 
+def test_the_receipt_is_locked_before_any_row_of_the_money_is(house, push):
+    """Who waits for a receipt holds no lease: so whoever holds the receipt may go on to that lease."""
+    inbox_id = store(house, push, paid_body())
+    lease = select(Lease.id).where(Lease.id == house.lease_id).with_for_update(nowait=True)
+    waits = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+        " WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
+    )
+    with house.session() as holder:
+        lock_receipt(holder, "UKO1ABCDEF")
+        thread = threading.Thread(target=apply, args=(house, inbox_id))
+        thread.start()
+        wait_until(lambda: holder.execute(waits).scalar_one() > 0)
+        assert holder.execute(lease).scalar_one() == house.lease_id
+    thread.join()
+    assert house.payment(push.payment_id).status == "COMPLETED"
+
+
 def test_without_the_lock_of_the_inbox_row_a_copy_is_applied_twice(house, push, monkeypatch):
     """The negative control: the tests above are about the locks, for without them they fail."""
     inbox_id = store(house, push, paid_body())
     gate = threading.Barrier(2, timeout=10)
     select_for_update = Select.with_for_update
     monkeypatch.setattr(Select, "with_for_update", lambda self, **_: self)
-    monkeypatch.setattr(callbacks, "lock_receipt", lambda *_: None)
+    monkeypatch.setattr(statuses, "receipt_lock", lambda *_: secrets.randbits(62))
     judge = callbacks._judge
 
     def judge_together(*args):

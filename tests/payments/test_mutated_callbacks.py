@@ -67,6 +67,6 @@ def test_disturbed_callbacks_move_what_they_say_and_no_more(client, house):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_very_many_disturbed_callbacks_move_what_they_say_and_no_more(client, house):
     hear_disturbed_callbacks(client, house, examples=3000)

@@ -23,6 +23,7 @@ from haven.payments import service as payments
 from haven.portfolio.models import Owner, Property, Unit
 
 _numbers = itertools.count(1)
+_phones = itertools.count(secrets.randbelow(10**8))
 YEAR_START = dt.date(2026, 1, 1)
 
 
@@ -139,9 +140,12 @@ def a_payment(
 
 
 def a_phone(ending: str = "") -> str:
-    """A Kenyan mobile number that no other test uses; ``ending`` chooses what the M-Pesa simulator does with it."""
-    digits = f"{secrets.randbelow(10**8):08}"
-    return "+2547" + digits[: 8 - len(ending)] + ending
+    """A Kenyan mobile number that no other test uses; ``ending`` chooses what the M-Pesa simulator does with it.
+
+    Counted, not drawn: of 3,000 drawn from a hundred million, two are the same in one run of twenty.
+    """
+    free = 8 - len(ending)
+    return f"+2547{next(_phones) % 10**free:0{free}}{ending}"
 
 
 def _add(engine: Engine, agency_id: uuid.UUID, model: type[Base], columns: dict[str, Any]) -> uuid.UUID:

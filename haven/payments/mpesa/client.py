@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ _NEVER_SENT: Final = (
     httpx.ProxyError,
     httpx.InvalidURL,
 )
+
+_TLS_LOCK: Final = threading.Lock()
 
 
 class MpesaError(Exception):
@@ -386,7 +389,15 @@ def _error_of(fault: Fault) -> MpesaError:
     )
 
 
-@cache
 def _tls() -> ssl.SSLContext:
-    """One TLS context for all clients of the process: each one made reads every root certificate again."""
+    """One TLS context for all clients of the process: each one made reads every root certificate again (30 ms).
+
+    Under a lock: of twenty who pay first of all, each would make one.
+    """
+    with _TLS_LOCK:
+        return _new_tls()
+
+
+@cache
+def _new_tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()

@@ -2,19 +2,20 @@
 
 import datetime as dt
 import hashlib
+import secrets
 import threading
 from typing import Any
 
 import pytest
 from sqlalchemy import select, update
 
+from haven.billing import service as billing
 from haven.operations.models import Alert
-from haven.payments import callbacks, statuses
 from haven.payments import service as payments
+from haven.payments import statuses
 from haven.payments.models import MpesaAttempt
 from haven.payments.mpesa.answers import QueryAnswer
 from haven.payments.paybill import witness
-from haven.payments.suspense import standing
 from tests.payments.paybill.money import (
     a_notice,
     a_receipt,
@@ -306,19 +307,20 @@ def test_without_the_lock_of_the_receipt_money_is_booked_twice(house, token, mon
     tellings = [store_push(house, push, paid_body(receipt, amount=700)), keep(house, token, stray)]
     have_looked = threading.Barrier(2, timeout=30)
     hold = witness._hold
-    monkeypatch.setattr(callbacks, "lock_receipt", lambda *_: None)
+    complete = billing.complete_payment
+    monkeypatch.setattr(statuses, "receipt_lock", lambda *_: secrets.randbits(62))
     monkeypatch.setattr(witness, "lock_receipt", lambda *_: None)
 
-    def look(*args):
-        found = standing(*args)
+    def look(*args, **options):
+        done = complete(*args, **options)
         have_looked.wait()
-        return found
+        return done
 
     def hold_after_the_look(*args):
         have_looked.wait()
         return hold(*args)
 
-    monkeypatch.setattr(statuses, "standing", look)
+    monkeypatch.setattr(billing, "complete_payment", look)
     monkeypatch.setattr(witness, "_hold", hold_after_the_look)
     at_once(house, *tellings)
     assert received(house) == 1400

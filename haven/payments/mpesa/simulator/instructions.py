@@ -17,13 +17,12 @@ from flask import Request, Response
 
 from haven.payments.mpesa.simulator import identifiers, results
 from haven.payments.mpesa.simulator.answers import DarajaError, invalid, json_answer
-from haven.payments.mpesa.simulator.courier import Courier, Timetable
-from haven.payments.mpesa.simulator.gate import Gate, field
-from haven.payments.mpesa.simulator.identifiers import Chance
+from haven.payments.mpesa.simulator.api import Api
+from haven.payments.mpesa.simulator.gate import field
 from haven.payments.mpesa.simulator.options import Merchant
-from haven.payments.mpesa.simulator.prompts import MAX_AMOUNT, Prompts
+from haven.payments.mpesa.simulator.prompts import MAX_AMOUNT
 from haven.payments.mpesa.simulator.results import Ids
-from haven.payments.mpesa.simulator.world import Moved, World
+from haven.payments.mpesa.simulator.world import Moved
 
 RESULT_AFTER_S: Final = 3.0
 TIMED_OUT: Final = "9001"
@@ -50,24 +49,8 @@ class _Instruction:
     act: Callable[[], dict[str, Any]]
 
 
-class Instructions:
+class Instructions(Api):
     """B2C, Reversal and Transaction Status."""
-
-    def __init__(
-        self,
-        world: World,
-        chance: Chance,
-        gate: Gate,
-        prompts: Prompts,
-        timetable: Timetable,
-        courier: Courier,
-    ) -> None:
-        self._world = world
-        self._chance = chance
-        self._gate = gate
-        self._prompts = prompts
-        self._timetable = timetable
-        self._courier = courier
 
     def pay_out(self, request: Request) -> Response:
         """B2C: pay a phone. The caller's OriginatorConversationID makes it happen once, however often it is sent."""

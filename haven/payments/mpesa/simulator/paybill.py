@@ -14,13 +14,12 @@ from flask import Request, Response
 from haven.payments.mpesa.eat import EAT
 from haven.payments.mpesa.simulator import identifiers
 from haven.payments.mpesa.simulator.answers import DarajaError, invalid, json_answer
+from haven.payments.mpesa.simulator.api import Api
 from haven.payments.mpesa.simulator.bodies import c2b_notice
-from haven.payments.mpesa.simulator.courier import Courier, Timetable
-from haven.payments.mpesa.simulator.gate import Gate, field
-from haven.payments.mpesa.simulator.identifiers import Chance
+from haven.payments.mpesa.simulator.gate import field
 from haven.payments.mpesa.simulator.options import Merchant
-from haven.payments.mpesa.simulator.prompts import MAX_AMOUNT, Prompts
-from haven.payments.mpesa.simulator.world import C2bUrls, Delivered, Moved, World
+from haven.payments.mpesa.simulator.prompts import MAX_AMOUNT
+from haven.payments.mpesa.simulator.world import C2bUrls, Delivered, Moved
 
 VALIDATION_TIMEOUT_S: Final = 8.0
 PULL_HORIZON: Final = timedelta(hours=48)
@@ -28,24 +27,8 @@ _PHONE: Final = re.compile(r"254[17][0-9]{8}", re.ASCII)
 _AMOUNT: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
-class Paybill:
+class Paybill(Api):
     """C2B and Pull Transactions."""
-
-    def __init__(
-        self,
-        world: World,
-        chance: Chance,
-        gate: Gate,
-        prompts: Prompts,
-        timetable: Timetable,
-        courier: Courier,
-    ) -> None:
-        self._world = world
-        self._chance = chance
-        self._gate = gate
-        self._prompts = prompts
-        self._timetable = timetable
-        self._courier = courier
 
     def register(self, request: Request, version: int) -> Response:
         """Take the two addresses of a shortcode; as in the sandbox, they may be changed at will, unless told not to."""
