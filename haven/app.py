@@ -18,6 +18,7 @@ from haven.api.docs import describe, docs_blueprint
 from haven.api.encoding import OrjsonProvider
 from haven.api.event_stream import EXTENSION as STREAMS
 from haven.api.event_stream import Streams
+from haven.api.fast_path import put_before
 from haven.api.from_replica import remember_write
 from haven.api.problems import register_problem_handlers
 from haven.api.resource import API
@@ -76,6 +77,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     register_problem_handlers(app)
     app.after_request(_secure)
     app.after_request(remember_write)
+    put_before(app, [one for one in _SECURITY_HEADERS.items() if one[0] != "Cache-Control"])
     app.extensions["haven_drain"] = Drain()
     app.extensions["after_fork"] = lambda: run_after_fork(app)
     return app

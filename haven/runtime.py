@@ -20,7 +20,7 @@ from extensions.caching.cache import Rules as CacheRules
 from extensions.circuit_breaker.breaker import Breakers
 from extensions.circuit_breaker.rules import Rules as BreakerRules
 from extensions.database.replica import Reading, make_reading
-from extensions.hold_off import guarded_redis
+from extensions.hold_off import GuardedRedis, guarded_redis
 from haven.db.migrate import sqlalchemy_url
 from haven.operations.cached_tables import CLEARS
 from haven.operations.kinds import KINDS
@@ -45,11 +45,16 @@ class Runtime:
 
     settings: Settings
     engine: Engine
-    redis: redis.Redis
+    redis: GuardedRedis
     wake: Wake
     reading: Reading
     cache: Cache
     breakers: Breakers
+
+    @property
+    def redis_is_away(self) -> bool:
+        """Whether Redis is left alone because it did not answer."""
+        return self.redis.hold_off.is_away
 
     @classmethod
     def start(

@@ -14,7 +14,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Final
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import hiredis
 
 from extensions.caching.keys import Keys
 from extensions.caching.link import Link, Script
@@ -63,6 +67,15 @@ def new_token() -> str:
     return secrets.token_hex(8)
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The command that reads the generations of some tags, and which server was known before it was sent."""
+
+    name: str
+    server: str | None
+    command: bytes
+
+
 class Generations:
     """The generations of all owners, in Redis. Every method may raise ``Unavailable``."""
 
@@ -84,12 +97,24 @@ class Generations:
         stored = tokens.pop() if entry else None
         if None in tokens:
             tokens = self._make(names, tokens)
-        after = self._link.server(names[0])
+        return self._version(names[0], before, tokens), stored
+
+    def question(self, owner: str, tags: Sequence[str]) -> Question:
+        """``read`` in two halves, for whoever sends its command together with others."""
+        names, command = _packed(self._keys, owner, tuple(tags))
+        return Question(names[0], self._link.server(names[0]), command)
+
+    def version(self, question: Question, answer: Any) -> str | None:
+        """The version that the answer to a question tells; None: the cache is not to be used, or has to be read."""
+        return self._version(question.name, question.server, answer) if isinstance(answer, list) else None
+
+    def _version(self, name: str, before: str | None, tokens: Sequence[bytes | None]) -> str | None:
+        after = self._link.server(name)
         if before not in (None, after) or any(token is None or token[:1] == _HELD for token in tokens):
-            return None, None
+            return None
         joined = b",".join(token for token in tokens if token)
         digest = hashlib.blake2b((after or "").encode() + b"," + joined, digest_size=10)
-        return digest.hexdigest(), stored
+        return digest.hexdigest()
 
     def announce(self, owner: str, tags: Iterable[str], token: str) -> None:
         """Hold the tags until ``settle`` with the same token."""
@@ -122,3 +147,10 @@ class Generations:
             return found
 
         return self._link.run(make)
+
+
+@lru_cache(maxsize=8192)
+def _packed(keys: Keys, owner: str, tags: tuple[str, ...]) -> tuple[list[str], bytes]:
+    names = [keys.generation(owner, tag) for tag in tags]
+    command: bytes = hiredis.pack_command(("MGET", *names))
+    return names, command

@@ -60,6 +60,7 @@ class Link:
         """Forget the connections: they are another process's."""
         self._lock = threading.Lock()
         self._client: Client | None = None
+        self._own = threading.local()
         self._servers: dict[tuple[str, int], str] = {}
 
     def run(self, act: Callable[[Client], T]) -> T:
@@ -81,6 +82,30 @@ class Link:
             raise Unavailable(str(error)) from error
         self.breaker.succeeded()
         return result
+
+    @property
+    def is_cluster(self) -> bool:
+        return self._url.startswith("redis+cluster:")
+
+    def exchange(self, commands: bytes, count: int) -> list[Any]:
+        """Send packed commands in one go, by a connection of this thread's own; their ``count`` answers.
+
+        For a path that is too short for a client's own pool and pipeline. What a command was refused with is its answer,
+        as a ``ResponseError``. Not for a cluster, whose keys are on several servers.
+
+        Raises:
+            Unavailable: Redis is away or slow.
+        """
+        if not self._url or not self.breaker.allows():
+            raise Unavailable
+        try:
+            connection = self._own_connection()
+            answers = _exchanged(connection, commands, count)
+        except (RedisError, OSError) as error:
+            self.breaker.failed()
+            raise Unavailable(str(error)) from error
+        self.breaker.succeeded()
+        return answers
 
     def server(self, key: str) -> str | None:
         """The ``run_id`` of the server that holds ``key``; None while it is not known."""
@@ -107,6 +132,13 @@ class Link:
                     client = self._client = connect(self._url, self._timeout_s, self._meet)
         return client
 
+    def _own_connection(self) -> Any:
+        connection = getattr(self._own, "connection", None)
+        if connection is None:
+            pool = self._connected().connection_pool
+            connection = self._own.connection = pool.connection_class(**pool.connection_kwargs)
+        return connection
+
     def _meet(self, connection: Any) -> None:
         connection.send_command("INFO", "server")
         try:
@@ -119,3 +151,20 @@ class Link:
             known = dict(self._servers)
             known.pop(place, None)
             self._servers = known | {place: found[1]}
+
+
+def _exchanged(connection: Any, commands: bytes, count: int) -> list[Any]:
+    try:
+        connection.send_packed_command([commands])
+        return [_answer(connection) for _ in range(count)]
+    except BaseException:
+        # What was not read must never be taken for the answer to something else.
+        connection.disconnect()
+        raise
+
+
+def _answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import hiredis
 import redis
 from redis.commands.core import Script
 
@@ -50,6 +51,14 @@ def tightest(standings: Iterable[Standing]) -> Standing:
     return min(standings, key=lambda one: (one.left, -one.frees_in_ms))
 
 
+def verdict_of(rules: Rules, answer: Sequence[int]) -> Verdict:
+    """What ``window.lua`` answered."""
+    standings = tuple(
+        Standing(name, rule, answer[2 * at + 1], answer[2 * at + 2]) for at, (name, rule) in enumerate(rules)
+    )
+    return Verdict(bool(answer[0]), standings)
+
+
 class SharedWindows:
     """Windows in Redis: one script, one round trip, whatever the number of limits."""
 
@@ -64,16 +73,21 @@ class SharedWindows:
         Raises:
             redis.RedisError: Redis does not answer.
         """
+        keys, arguments = self._asked(caller, rules, amount)
+        return verdict_of(rules, self._script(keys=keys, args=arguments, client=self._client))
+
+    def packed(self, caller: str, rules: Rules) -> bytes:
+        """The command that counts a request once, for whoever sends it together with others; ``verdict_of`` reads its answer."""
+        keys, arguments = self._asked(caller, rules, 1)
+        command: bytes = hiredis.pack_command(("EVALSHA", self._script.sha, len(keys), *keys, *arguments))
+        return command
+
+    def _asked(self, caller: str, rules: Rules, amount: int) -> tuple[list[str], list[Any]]:
         keys = [self._key(caller, name) for name, _ in rules]
         arguments: list[Any] = [SLOTS, amount]
         for _, rule in rules:
             arguments += (rule.amount, rule.window_ms)
-        answer = self._script(keys=keys, args=arguments, client=self._client)
-        standings = tuple(
-            Standing(name, rule, answer[2 * at + 1], answer[2 * at + 2])
-            for at, (name, rule) in enumerate(rules)
-        )
-        return Verdict(bool(answer[0]), standings)
+        return keys, arguments
 
     def forget(self, caller: str, names: Iterable[str]) -> None:
         """Give a caller all of these limits back.

@@ -54,6 +54,12 @@ class WindowStorage(Storage):
                 return verdict
         return self._local.take(caller, rules, amount)
 
+    def packed(self, caller: str, rules: Rules) -> bytes | None:
+        """``take`` as a command to be sent with others; None while the count is not in Redis."""
+        if self._shared is None or self.counts_in_memory:
+            return None
+        return self._shared.packed(caller, rules)
+
     def forget(self, caller: str, rules: Rules) -> None:
         """Give a caller all of these limits back.
 
