@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from extensions.caching.debts import Debts, NoDebts
 from extensions.caching.flights import Flight, Flights, Leases
@@ -51,8 +51,7 @@ class Rules:
     local_bytes: int = 16_777_216
 
 
-@dataclass(frozen=True, slots=True)
-class Guess:
+class Guess(NamedTuple):
     """What this process keeps of a place, and the question to Redis whose answer says whether that still counts."""
 
     place: Place
@@ -313,7 +312,7 @@ class Cache:
 
     def is_right(self, guess: Guess, answer: Any) -> bool:
         """Whether the guess counts, by Redis's answer to its question. Then it is a hit."""
-        if self.generations.version(guess.question, answer) != guess.version:
+        if not self.generations.is_at(guess.version, guess.question, answer):
             return False
         self.statistics.count(guess.place.owner, guess.place.namespace, HITS)
         return True

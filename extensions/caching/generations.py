@@ -14,9 +14,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import hiredis
 
@@ -67,8 +66,7 @@ def new_token() -> str:
     return secrets.token_hex(8)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """The command that reads the generations of some tags, and which server was known before it was sent."""
 
     name: str
@@ -104,17 +102,18 @@ class Generations:
         names, command = _packed(self._keys, owner, tuple(tags))
         return Question(names[0], self._link.server(names[0]), command)
 
-    def version(self, question: Question, answer: Any) -> str | None:
-        """The version that the answer to a question tells; None: the cache is not to be used, or has to be read."""
-        return self._version(question.name, question.server, answer) if isinstance(answer, list) else None
+    def is_at(self, version: str, question: Question, answer: Any) -> bool:
+        """Whether the answer to a question tells this version, in which, as it was read before, nothing is held."""
+        if not isinstance(answer, list) or None in answer:
+            return False
+        after = self._link.server(question.name)
+        return question.server in (None, after) and _digest(after, answer) == version
 
     def _version(self, name: str, before: str | None, tokens: Sequence[bytes | None]) -> str | None:
         after = self._link.server(name)
         if before not in (None, after) or any(token is None or token[:1] == _HELD for token in tokens):
             return None
-        joined = b",".join(token for token in tokens if token)
-        digest = hashlib.blake2b((after or "").encode() + b"," + joined, digest_size=10)
-        return digest.hexdigest()
+        return _digest(after, [token for token in tokens if token])
 
     def announce(self, owner: str, tags: Iterable[str], token: str) -> None:
         """Hold the tags until ``settle`` with the same token."""
@@ -149,8 +148,12 @@ class Generations:
         return self._link.run(make)
 
 
+def _digest(server: str | None, tokens: Sequence[bytes]) -> str:
+    return hashlib.blake2b(b",".join([(server or "").encode(), *tokens]), digest_size=10).hexdigest()
+
+
 @lru_cache(maxsize=8192)
 def _packed(keys: Keys, owner: str, tags: tuple[str, ...]) -> tuple[list[str], bytes]:
     names = [keys.generation(owner, tag) for tag in tags]
-    command: bytes = hiredis.pack_command(("MGET", *names))
+    command = hiredis.pack_command(("MGET", *names))  # type: ignore[arg-type]  # its stub knows one part
     return names, command

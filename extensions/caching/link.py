@@ -52,6 +52,7 @@ class Link:
 
     def __init__(self, url: str, timeout_s: float, breaker: Breaker | None = None) -> None:
         self._url = url
+        self.is_cluster = url.startswith("redis+cluster:")
         self._timeout_s = timeout_s
         self.breaker = breaker or Breaker()
         self.reset()
@@ -62,6 +63,7 @@ class Link:
         self._client: Client | None = None
         self._own = threading.local()
         self._servers: dict[tuple[str, int], str] = {}
+        self._server: str | None = None
 
     def run(self, act: Callable[[Client], T]) -> T:
         """What ``act`` gives, called with the client.
@@ -82,10 +84,6 @@ class Link:
             raise Unavailable(str(error)) from error
         self.breaker.succeeded()
         return result
-
-    @property
-    def is_cluster(self) -> bool:
-        return self._url.startswith("redis+cluster:")
 
     def exchange(self, commands: bytes, count: int) -> list[Any]:
         """Send packed commands in one go, by a connection of this thread's own; their ``count`` answers.
@@ -109,12 +107,12 @@ class Link:
 
     def server(self, key: str) -> str | None:
         """The ``run_id`` of the server that holds ``key``; None while it is not known."""
+        if not self.is_cluster:
+            # One server at a time, whatever its address: the last one that we connected to.
+            return self._server
         client = self._client
-        if isinstance(client, RedisCluster):
-            node = client.get_node_from_key(key)  # type: ignore[no-untyped-call]
-            return None if node is None else self._servers.get((str(node.host), int(node.port)))
-        # One server at a time, whatever its address: the last one that we connected to.
-        return next(reversed(self._servers.values()), None) if self._servers else None
+        node = None if client is None else client.get_node_from_key(key)
+        return None if node is None else self._servers.get((str(node.host), int(node.port)))
 
     def scan(self, client: Client, key: str, pattern: str, step: int) -> Any:
         """The keys like ``pattern`` on the server that holds ``key``, some at a time."""
@@ -148,9 +146,8 @@ class Link:
         found = _RUN_ID.search(told.decode() if isinstance(told, bytes) else str(told))
         if found:
             place = (str(getattr(connection, "host", "")), int(getattr(connection, "port", 0) or 0))
-            known = dict(self._servers)
-            known.pop(place, None)
-            self._servers = known | {place: found[1]}
+            self._servers = self._servers | {place: found[1]}
+            self._server = found[1]
 
 
 def _exchanged(connection: Any, commands: bytes, count: int) -> list[Any]:

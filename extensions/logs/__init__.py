@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import time
-import uuid
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 import structlog
@@ -30,7 +29,9 @@ __all__ = [
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_OWN_ID_BYTES: Final = 16
 _QUIET: Final = ("/alive", "/ready", "/health")
+
 
 def configure_logging(level: str = "INFO", form: str = "json") -> None:
     """Write every log event of this process to standard output.
@@ -102,12 +103,13 @@ def _begin() -> None:
     g.request_id = request_id_of(request.headers.get("X-Request-ID"))
     g.trace_id = trace_id_of(request.headers.get("traceparent"))
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(**_told(g.request_id, g.trace_id))
+    told = {"request_id": g.request_id, "trace_id": g.trace_id}
+    structlog.contextvars.bind_contextvars(**{name: value for name, value in told.items() if value})
 
 
 def request_id_of(offered: str | None) -> str:
     """The id that the caller brought, if it is one; else a new one."""
-    return offered if offered and _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+    return offered if offered and _REQUEST_ID.fullmatch(offered) else os.urandom(_OWN_ID_BYTES).hex()
 
 
 def trace_id_of(parent: str | None) -> str | None:
@@ -116,8 +118,7 @@ def trace_id_of(parent: str | None) -> str | None:
     return trace[1] if trace else None
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """A request and its answer, as the log tells of them. ``route`` is the rule, or a path that is redacted."""
 
     method: str
@@ -145,15 +146,12 @@ def write_request(answered: Answered, slow_ms: float) -> None:
         "statements_ms": round(answered.statements_ms, 2),
         "bytes": answered.size,
         "caller": answered.caller,
-        **_told(answered.request_id, answered.trace_id),
+        # Brought by the caller, it may be anything: a telephone number, a token.
+        "request_id": redact(answered.request_id),
     }
+    if answered.trace_id:
+        fields["trace_id"] = answered.trace_id
     lines.write(level, "slow_request" if is_slow else "request", fields)
-
-
-def _told(request_id: str, trace_id: str | None) -> dict[str, str]:
-    # A caller may bring anything as an id.
-    told = {"request_id": redact(request_id)}
-    return told | {"trace_id": trace_id} if trace_id else told
 
 
 def _end(response: Response, slow_ms: float) -> Response:

@@ -10,10 +10,12 @@ import orjson
 import structlog
 
 LOGGER: Final = "haven.request"
+_NAMES: Final = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
 _OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 log = structlog.get_logger(LOGGER)
 _logger: Final = logging.getLogger(LOGGER)
+_root: Final = logging.getLogger()
 
 
 def write(level: int, event: str, fields: dict[str, Any]) -> None:
@@ -27,23 +29,15 @@ def write(level: int, event: str, fields: dict[str, Any]) -> None:
     if handler is None:
         log.log(level, event, **fields)
         return
-    line = orjson.dumps(
-        {
-            **fields,
-            "event": event,
-            "level": logging.getLevelName(level).lower(),
-            "logger": LOGGER,
-            "timestamp": datetime.now(UTC),
-        },
-        option=_OPTIONS,
-    )
+    told = {"event": event, "level": _NAMES[level], "logger": LOGGER, "timestamp": datetime.now(UTC)}
+    line = orjson.dumps(fields | told, option=_OPTIONS)
     with handler.lock:
         handler.stream.write(line.decode())
-        handler.flush()
+        handler.stream.flush()
 
 
 def _only_handler() -> Any:
     """Haven's handler, if it writes JSON and there is no other."""
-    handlers = logging.getLogger().handlers
+    handlers = _root.handlers
     is_alone = len(handlers) == 1 and not _logger.handlers and getattr(handlers[0], "writes_json", False)
     return handlers[0] if is_alone else None

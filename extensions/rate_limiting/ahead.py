@@ -7,8 +7,7 @@ a second time.
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from extensions.rate_limiting.counting import Rules, Verdict, verdict_of
 
@@ -16,8 +15,7 @@ _COUNTED: Final = "rate_limiting.counted"
 Environ = MutableMapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Ahead:
+class Ahead(NamedTuple):
     """The command that counts one request of ``caller`` in the limits ``rules``."""
 
     caller: str

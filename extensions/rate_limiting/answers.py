@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -51,7 +52,9 @@ def told(standings: Sequence[Standing]) -> list[tuple[str, str]]:
     policy = ", ".join(
         f"{_quoted(one.name)};q={one.rule.amount};w={one.rule.window_ms // 1000}" for one in standings
     )
-    standing = ", ".join(f"{_quoted(one.name)};r={one.left};t={_seconds(one.frees_in_ms)}" for one in standings)
+    standing = ", ".join(
+        f"{_quoted(one.name)};r={one.left};t={_seconds(one.frees_in_ms)}" for one in standings
+    )
     return [
         ("RateLimit-Policy", policy),
         ("RateLimit", standing),
@@ -61,6 +64,7 @@ def told(standings: Sequence[Standing]) -> list[tuple[str, str]]:
     ]
 
 
+@lru_cache(maxsize=256)
 def _quoted(name: str) -> str:
     return f'"{_UNSAFE.sub("?", name)}"'
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import hiredis
 import redis
@@ -24,8 +23,7 @@ _SCRIPT: Final = (Path(__file__).parent / "window.lua").read_text(encoding="utf-
 Rules = Sequence[tuple[str, Rule]]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a caller stands in one limit: how many requests are left, and when the next one comes free."""
 
     name: str
@@ -34,8 +32,7 @@ class Standing:
     frees_in_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether a request may go on, and where its caller stands in each limit."""
 
     is_allowed: bool

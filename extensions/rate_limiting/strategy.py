@@ -64,7 +64,9 @@ class Windows(RateLimiter):
 
     def _take(self, item: RateLimitItem, identifiers: tuple[str, ...], amount: int) -> Verdict:
         caller, rules = _asked(item, identifiers)
-        verdict = take_counted(request.environ, caller, rules) if amount == 1 and has_request_context() else None
+        verdict = (
+            take_counted(request.environ, caller, rules) if amount == 1 and has_request_context() else None
+        )
         if verdict is None:
             verdict = self.storage.take(caller, rules, amount)
         if has_app_context():

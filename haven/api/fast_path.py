@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import redis
 from flask import Flask
@@ -50,8 +50,7 @@ class View:
         return self.permission == SIGNED_IN or self.permission in principal.permissions
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """An answer that may be given, and where its caller stands in the limits; nowhere where he has none."""
 
     guess: Guess
@@ -180,7 +179,7 @@ def put_before(app: Flask, headers: Iterable[tuple[str, str]]) -> None:
 
 def _views_of(app: Flask) -> Iterable[View]:
     for rule in app.url_map.iter_rules():
-        permission, cached = getattr(app.view_functions[rule.endpoint], "cached_under", (None, None))
+        permission, cached = getattr(app.view_functions[rule.endpoint], "cached_under", ("", None))
         if cached is not None and not rule.arguments and "GET" in (rule.methods or ()):
             yield View(rule.rule, permission, cached, app.config[cached.life])
 

@@ -117,7 +117,7 @@ class Principals:
     def _read(self, token_hash: bytes, stored: bytes) -> Principal:
         seen = self._seen.get(token_hash)
         if seen is None or seen.stored != stored:
-            command = hiredis.pack_command(("GET", _name(token_hash)))
+            command = hiredis.pack_command(("GET", _name(token_hash)))  # type: ignore[arg-type]  # its stub
             seen = Seen(stored, _principal(orjson.loads(stored)), command)
             if len(self._seen) >= _SEEN_KEPT:
                 self._seen.clear()
