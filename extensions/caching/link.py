@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from redis.cluster import RedisCluster
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from extensions.caching.addresses import Client, connect
+from extensions.addresses import Client, connect
 from extensions.caching.breaker import Breaker
 
 T = TypeVar("T")

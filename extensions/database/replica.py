@@ -138,7 +138,11 @@ class Positions:
         """
         try:
             self._begin_anew_after_a_miss()
-            position, since = self._client.mget(self._name(caller), f"{self._prefix}:since")
+            # Two slots of a cluster, so no MGET.
+            asked = self._client.pipeline(transaction=False)
+            asked.get(self._name(caller))
+            asked.get(f"{self._prefix}:since")
+            position, since = asked.execute()
             if since is None:
                 self._client.set(f"{self._prefix}:since", time.time(), nx=True)
         except redis.RedisError as error:
