@@ -45,9 +45,7 @@ def watched_by_a_sentinel(folder: Path, *more: str) -> Iterator[Watched]:
             f"sentinel auth-pass rents {PASSWORD}\nsentinel down-after-milliseconds rents 1000\n"
             "sentinel failover-timeout rents 5000\n"
         )
-        process = subprocess.Popen(
-            [str(valkey_binary()), str(conf), "--sentinel"], stdout=subprocess.DEVNULL
-        )
+        process = subprocess.Popen([str(valkey_binary()), str(conf), "--sentinel"], stdout=subprocess.DEVNULL)
         stack.callback(process.wait)
         stack.callback(process.kill)
         asked = redis.Redis(port=port, socket_timeout=5)
@@ -105,4 +103,6 @@ def _knows_the_replica(sentinel: redis.Redis) -> bool:
 
 def _knows_all(client: redis.Redis) -> bool:
     told = str(client.execute_command("CLUSTER", "INFO"))
-    return all(one in told for one in ("cluster_state:ok", f"cluster_slots_ok:{_SLOTS}", "cluster_known_nodes:3"))
+    return all(
+        one in told for one in ("cluster_state:ok", f"cluster_slots_ok:{_SLOTS}", "cluster_known_nodes:3")
+    )
