@@ -63,6 +63,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or load_settings()
     app = Flask("haven", static_folder=None)
     app.config.from_mapping(settings.flask_config(), **_flask_settings(settings))
+    # Called before there is a request, too.
+    app.config["RATE_LIMIT_RESTORE"] = lambda: rate_limits.restore(app.extensions["haven"].engine)
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False
     if settings.trusted_proxies:
@@ -97,7 +99,6 @@ def _flask_settings(settings: Settings) -> dict[str, Any]:
         "RATE_LIMIT_EXEMPT": guard.is_exempt,
         "RATE_LIMIT_EXEMPT_PATHS": _EXEMPT_FROM_LIMIT,
         "RATE_LIMIT_CLASSES": CLASSES,
-        "RATE_LIMIT_RESTORE": lambda: rate_limits.restore(guard.runtime().engine),
     }
 
 

@@ -99,6 +99,17 @@ def test_each_request_counts_once_whichever_way_it_goes(settings, caller_of):
     assert app.extensions["rate_limiting"].control.refusals.totals["default"] == 1
 
 
+@pytest.mark.req("R4", "C9")
+def test_limits_that_redis_has_lost_are_restored_here_too(app, admin, fast):
+    warm(admin, "/units")
+    control = app.extensions["rate_limiting"].control
+    control._client.delete(control._overrides_name)
+    control._sync_at = 0
+    with answering(fast, 1):
+        assert admin.get("/units").status_code == 200
+    assert control._client.exists(control._overrides_name)
+
+
 def test_an_administrator_who_has_signed_in_is_not_counted(app, admin, fast):
     signed_in = admin.client.post("/api/v1/auth/login", json={"email": admin.email, "password": PASSWORD})
     himself = dataclasses.replace(admin, token=signed_in.get_json()["access_token"])

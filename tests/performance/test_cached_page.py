@@ -50,6 +50,7 @@ class Wire:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(180)
 @pytest.mark.req("C5")
 def test_a_stored_page_costs_little_more_than_gunicorn_itself(environ, caller_of, record_property):
     by = caller_of()

@@ -37,7 +37,8 @@ def us_a_request(app, environ) -> float:
 @pytest.mark.req("R4", "C5")
 def test_what_the_three_extensions_cost_a_request_together(settings, caller_of, record_property):
     by = caller_of()
-    unit_id = [let_a_flat(by) for _ in range(10)][0].unit["id"]
+    flats = [let_a_flat(by) for _ in range(10)]
+    unit_id = flats[0].unit["id"]
     apps = {
         "with": create_app(settings),
         "without": create_app(dataclasses.replace(settings, extensions=PLAIN)),
