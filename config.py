@@ -47,7 +47,9 @@ class Settings:
         "", "PostgreSQL, as the role that migrates; empty: DATABASE_URL", unit="URL"
     )
     redis_url: str = _setting(
-        "", "Redis or Valkey; empty: built from REDIS_HOST and the three below", unit="URL"
+        "",
+        "Redis or Valkey, also redis+sentinel:// and redis+cluster://; empty: built from REDIS_HOST and the three below",
+        unit="URL",
     )
     redis_host: str = _setting("127.0.0.1", "Redis host, where REDIS_URL is not set")
     redis_port: int = _setting(6379, "Redis port", low=1, high=65535)
@@ -152,6 +154,9 @@ class Settings:
 
     # Jobs
     enable_job_queue: bool = _setting(True, "false: jobs run at once, in the process that asks")
+    job_queue_redis_url: str = _setting(
+        "", "Redis of the job queues, a single one or redis+sentinel://; empty: REDIS_URL", unit="URL"
+    )
     job_queue_redis_db: int = _setting(1, "Redis database of the job queues", low=0, high=1023)
     max_job_attempts: int = _setting(3, "Attempts of a job", low=1, high=100)
     worker_processes: int = _setting(2, "RQ worker processes of one `worker`", low=1, high=64)
@@ -173,7 +178,7 @@ class Settings:
     enable_cache: bool = _setting(True, "false: nothing is stored, every answer is computed")
     cache_redis_url: str = _setting(
         "",
-        "Redis of the caches, also redis+sentinel:// and redis+cluster://; empty: REDIS_URL",
+        "Redis of the caches, of any kind that REDIS_URL may be; empty: REDIS_URL",
         unit="URL",
     )
     cache_timeout: float = _setting(
@@ -315,10 +320,13 @@ def _wrong_addresses(s: Settings) -> list[str]:
         "postgresql",
     }:
         faults.append("DATABASE_REPLICA_URL must start with postgresql://.")
-    if s.redis_url and urlsplit(s.redis_url).scheme not in {"redis", "rediss", "unix"}:
-        faults.append("REDIS_URL must start with redis://, rediss:// or unix://.")
-    if s.cache_redis_url:
-        faults += _cache_url_faults(s.cache_redis_url)
+    for name in ("redis_url", "cache_redis_url", "job_queue_redis_url"):
+        faults += _redis_url_faults(name.upper(), getattr(s, name))
+    if s.enable_job_queue and urlsplit(s.job_queue_redis_url or s.redis_url).scheme == "redis+cluster":
+        faults.append(
+            "RQ's queues cannot be on a cluster: set JOB_QUEUE_REDIS_URL to a single Redis or to Sentinels, or"
+            " ENABLE_JOB_QUEUE=false."
+        )
     faults.extend(
         f"MPESA_CALLBACK_ADDRESSES must hold addresses or networks such as 10.0.0.0/8; found {one!r}."
         for one in s.mpesa_callback_addresses
@@ -368,18 +376,20 @@ def _is_network(text: str) -> bool:
     return True
 
 
-def _cache_url_faults(url: str) -> list[str]:
+def _redis_url_faults(name: str, url: str) -> list[str]:
+    if not url:
+        return []
     # Here, so that a command that needs no Redis client does not import one.
-    from extensions.caching.addresses import SCHEMES, read_several
+    from extensions.addresses import SCHEMES, read_several
 
     if urlsplit(url).scheme not in SCHEMES:
         *some, last = (f"{scheme}://" for scheme in SCHEMES)
-        return [f"CACHE_REDIS_URL must start with {', '.join(some)} or {last}."]
+        return [f"{name} must start with {', '.join(some)} or {last}."]
     if urlsplit(url).scheme in ("redis+sentinel", "redis+cluster"):
         try:
             read_several(url)
         except ValueError as error:
-            return [f"CACHE_REDIS_URL {error}."]
+            return [f"{name} {error}."]
     return []
 
 
@@ -392,6 +402,7 @@ def _completed(s: Settings) -> Settings:
         password = f":{quote(s.redis_password, safe='')}@" if s.redis_password else ""
         values["redis_url"] = f"redis://{password}{s.redis_host}:{s.redis_port}/{s.redis_db}"
     values["cache_redis_url"] = s.cache_redis_url or values["redis_url"]
+    values["job_queue_redis_url"] = s.job_queue_redis_url or values["redis_url"]
     return Settings(**values)
 
 

@@ -14,7 +14,13 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import redis
+from redis._parsers import Encoder
 from redis.client import Pipeline
+from redis.cluster import RedisCluster
+from redis.commands.core import Script
+from redis.exceptions import RedisClusterException
+
+from extensions.addresses import cluster_client, is_cluster, one_client
 
 ASK_EVERY_S: Final = 1.0
 """How often a Redis that is away is asked whether it is back."""
@@ -107,20 +113,88 @@ class GuardedPipeline(Pipeline):
         return _guarded(self.hold_off, lambda: act(*args, **options))  # type: ignore[no-untyped-call]
 
 
+class GuardedCluster:
+    """The same for a cluster: redis-py's client of one, made at its first command, as it connects when it is made.
+
+    It has that client's commands. What it does to several keys it does where all are in one slot, or node by node.
+    """
+
+    def __init__(self, make: Callable[[], RedisCluster], hold_off: HoldOff) -> None:
+        self.hold_off = hold_off
+        self._make = make
+        self._made: tuple[int, RedisCluster] | None = None
+        """The process that made it, and the client."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def command(*args: Any, **options: Any) -> Any:
+            return self.guarded(lambda client: getattr(client, name)(*args, **options))
+
+        return command
+
+    def guarded(self, act: Callable[[RedisCluster], _Answer]) -> _Answer:
+        """What ``act`` gives, called with the client."""
+        try:
+            return _guarded(self.hold_off, lambda: act(self._client()))
+        except RedisClusterException as error:
+            # No RedisError, so nobody expects it: slots that no node has, no node that answers.
+            self.hold_off.failed()
+            raise redis.ConnectionError(str(error)) from error
+
+    def pipeline(self, transaction: bool = True) -> ClusterCommands:
+        return ClusterCommands(self, transaction)
+
+    def register_script(self, script: str) -> Script:
+        return Script(self, script)  # type: ignore[arg-type]
+
+    def get_encoder(self) -> Encoder:
+        return Encoder("utf-8", "strict", False)  # type: ignore[no-untyped-call]
+
+    def _client(self) -> RedisCluster:
+        if self._made is None or self._made[0] != os.getpid():
+            self._made = os.getpid(), self._make()
+        return self._made[1]
+
+
+class ClusterCommands:
+    """Commands that are sent together, to each node its own. Connects when they are executed."""
+
+    def __init__(self, cluster: GuardedCluster, transaction: bool) -> None:
+        self._cluster, self._transaction = cluster, transaction
+        self._commands: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., ClusterCommands]:
+        def add(*args: Any, **options: Any) -> ClusterCommands:
+            self._commands.append((name, args, options))
+            return self
+
+        return add
+
+    def execute(self) -> list[Any]:
+        return self._cluster.guarded(self._send)
+
+    def _send(self, client: RedisCluster) -> list[Any]:
+        pipeline = client.pipeline(transaction=self._transaction)  # type: ignore[no-untyped-call]
+        for name, args, options in self._commands:
+            getattr(pipeline, name)(*args, **options)
+        answers: list[Any] = pipeline.execute()
+        return answers
+
+
 def guarded_redis(url: str, timeout_s: float, **options: Any) -> GuardedRedis:
     """A client that connects on first use; all clients of one server in this process hold off together.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
+        url: see ``addresses``. For a cluster it is a ``GuardedCluster``, which has the same commands.
         timeout_s: the longest wait for a connection, and for an answer.
         options: further ones of ``redis.Redis``; ``db`` goes before the URL's.
     """
     options = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s} | options
+    hold_off = _hold_off_of(url)
+    if is_cluster(url):
+        return GuardedCluster(lambda: cluster_client(url, **options), hold_off)  # type: ignore[return-value]
     # No retry: a second try would double the time that a request loses to a dead server.
-    client: GuardedRedis = GuardedRedis.from_url(url, retry=None, **options)  # type: ignore[assignment]
-    if "db" in options:
-        client.connection_pool.connection_kwargs["db"] = options["db"]
-    client.hold_off = _hold_off_of(url)
+    client: GuardedRedis = one_client(url, kind=GuardedRedis, retry=None, **options)
+    client.hold_off = hold_off
     return client
 
 
@@ -131,7 +205,7 @@ _making = threading.Lock()
 def _hold_off_of(url: str) -> HoldOff:
     """The one of the server at ``url``, whatever database of it."""
     parts = urlsplit(url)
-    server = f"{parts.hostname}:{parts.port}" if parts.hostname else parts.path
+    server = parts.netloc.rpartition("@")[2] or parts.path
     with _making:
         if server not in _hold_offs:
             _hold_offs[server] = HoldOff(lambda: _ask(url))
@@ -139,9 +213,8 @@ def _hold_off_of(url: str) -> HoldOff:
 
 
 def _ask(url: str) -> None:
-    client = redis.Redis.from_url(
-        url, retry=None, socket_timeout=ASK_TIMEOUT_S, socket_connect_timeout=ASK_TIMEOUT_S
-    )
+    timeouts: dict[str, Any] = {"socket_timeout": ASK_TIMEOUT_S, "socket_connect_timeout": ASK_TIMEOUT_S}
+    client = cluster_client(url, **timeouts) if is_cluster(url) else one_client(url, retry=None, **timeouts)
     try:
         client.ping()
     finally:

@@ -18,6 +18,7 @@ from haven.api.docs import describe, docs_blueprint
 from haven.api.encoding import OrjsonProvider
 from haven.api.event_stream import EXTENSION as STREAMS
 from haven.api.event_stream import Streams
+from haven.api.fast_path import put_before
 from haven.api.from_replica import remember_write
 from haven.api.problems import register_problem_handlers
 from haven.api.resource import API
@@ -62,6 +63,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or load_settings()
     app = Flask("haven", static_folder=None)
     app.config.from_mapping(settings.flask_config(), **_flask_settings(settings))
+    # Called before there is a request, too.
+    app.config["RATE_LIMIT_RESTORE"] = lambda: rate_limits.restore(app.extensions["haven"].engine)
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False
     if settings.trusted_proxies:
@@ -76,6 +79,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     register_problem_handlers(app)
     app.after_request(_secure)
     app.after_request(remember_write)
+    put_before(app, [one for one in _SECURITY_HEADERS.items() if one[0] != "Cache-Control"])
     app.extensions["haven_drain"] = Drain()
     app.extensions["after_fork"] = lambda: run_after_fork(app)
     return app
@@ -95,7 +99,6 @@ def _flask_settings(settings: Settings) -> dict[str, Any]:
         "RATE_LIMIT_EXEMPT": guard.is_exempt,
         "RATE_LIMIT_EXEMPT_PATHS": _EXEMPT_FROM_LIMIT,
         "RATE_LIMIT_CLASSES": CLASSES,
-        "RATE_LIMIT_RESTORE": lambda: rate_limits.restore(guard.runtime().engine),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import redis
 import structlog
@@ -14,13 +14,14 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import Engine, create_engine
 
 from config import Settings
+from extensions.addresses import one_client
 from extensions.caching.build import build_cache, watch_writes
 from extensions.caching.cache import Cache
 from extensions.caching.cache import Rules as CacheRules
 from extensions.circuit_breaker.breaker import Breakers
 from extensions.circuit_breaker.rules import Rules as BreakerRules
 from extensions.database.replica import Reading, make_reading
-from extensions.hold_off import guarded_redis
+from extensions.hold_off import GuardedRedis, guarded_redis
 from haven.db.migrate import sqlalchemy_url
 from haven.operations.cached_tables import CLEARS
 from haven.operations.kinds import KINDS
@@ -45,11 +46,16 @@ class Runtime:
 
     settings: Settings
     engine: Engine
-    redis: redis.Redis
+    redis: GuardedRedis
     wake: Wake
     reading: Reading
     cache: Cache
     breakers: Breakers
+
+    @property
+    def redis_is_away(self) -> bool:
+        """Whether Redis is left alone because it did not answer."""
+        return self.redis.hold_off.is_away
 
     @classmethod
     def start(
@@ -69,8 +75,7 @@ class Runtime:
         timeout_s = settings.redis_timeout / 1000
         sessions = guarded_redis(settings.redis_url, timeout_s)
         engine = engine if engine is not None else worker_engine(settings, settings.database_url)
-        jobs = guarded_redis(settings.redis_url, timeout_s, db=settings.job_queue_redis_db)
-        wake = _waker(jobs) if settings.enable_job_queue else _run_here
+        wake = _waker(guarded_jobs_redis(settings)) if settings.enable_job_queue else _run_here
         cache = cache or build_cache(
             settings.cache_redis_url, cache_rules(settings), timeout_s=settings.cache_timeout
         )
@@ -125,11 +130,20 @@ def worker_engine(settings: Settings, url: str, name: str = WORKER) -> Engine:
 
 def jobs_redis(settings: Settings, timeout_s: float | None) -> redis.Redis:
     """The Redis of the job queues, for workers: they wait on it without a time-out of their own (None)."""
-    arguments: dict[str, Any] = {"socket_connect_timeout": 2.0, "socket_timeout": timeout_s}
-    connection = redis.Redis.from_url(settings.redis_url, **arguments)
-    pool = connection.connection_pool
-    pool.connection_kwargs["db"] = settings.job_queue_redis_db
+    connection: redis.Redis = one_client(
+        settings.job_queue_redis_url,
+        db=settings.job_queue_redis_db,
+        socket_connect_timeout=2.0,
+        socket_timeout=timeout_s,
+    )
     return connection
+
+
+def guarded_jobs_redis(settings: Settings) -> redis.Redis:
+    """The same, for who tells workers of a job: left alone while it does not answer."""
+    return guarded_redis(
+        settings.job_queue_redis_url, settings.redis_timeout / 1000, db=settings.job_queue_redis_db
+    )
 
 
 def _waker(connection: redis.Redis) -> Wake:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 from flask import Response, request
 
-from extensions.caching.cache import BYPASS, Cache, Fetched
+from extensions.caching.cache import BYPASS, HIT, Cache, Fetched
 from extensions.caching.keys import Place
 from extensions.caching.values import Entry
 
@@ -72,6 +72,25 @@ def is_known(tag: str, header: str | None) -> bool:
 def stored_parts(headers: Mapping[str, str], body: bytes) -> tuple[bytes, bytes]:
     """Head and body of an entry, for an answer that is computed where there is no request."""
     return orjson.dumps({**headers, "ETag": tag_of(body)}), body
+
+
+def as_wsgi(entry: Entry, if_none_match: str | None) -> tuple[str, list[tuple[str, str]], bytes]:
+    """A hit as WSGI has answers: status, headers and body; a 304 where the caller names its tag."""
+    kept: dict[str, str] = orjson.loads(entry.head)
+    is_had = is_known(kept["ETag"], if_none_match)
+    if is_had:
+        kept.pop("Content-Type", None)
+    headers = list(kept.items())
+    headers += (
+        ("X-Cache", HIT),
+        ("Age", str(int(entry.age_s()))),
+        ("Vary", VARY),
+        ("Cache-Control", _MUST_ASK),
+    )
+    if is_had:
+        return "304 NOT MODIFIED", headers, b""
+    headers.append(("Content-Length", str(len(entry.body))))
+    return "200 OK", headers, entry.body
 
 
 def _parts(response: Response) -> tuple[bytes, bytes] | None:

@@ -6,7 +6,7 @@ import secrets
 import threading
 from typing import Any, Final
 
-from extensions.caching.addresses import Client
+from extensions.addresses import Client
 from extensions.caching.link import Link, Script
 
 _RELEASE: Final = Script("""

@@ -14,7 +14,10 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import hiredis
 
 from extensions.caching.keys import Keys
 from extensions.caching.link import Link, Script
@@ -63,6 +66,14 @@ def new_token() -> str:
     return secrets.token_hex(8)
 
 
+class Question(NamedTuple):
+    """The command that reads the generations of some tags, and which server was known before it was sent."""
+
+    name: str
+    server: str | None
+    command: bytes
+
+
 class Generations:
     """The generations of all owners, in Redis. Every method may raise ``Unavailable``."""
 
@@ -84,12 +95,25 @@ class Generations:
         stored = tokens.pop() if entry else None
         if None in tokens:
             tokens = self._make(names, tokens)
-        after = self._link.server(names[0])
+        return self._version(names[0], before, tokens), stored
+
+    def question(self, owner: str, tags: Sequence[str]) -> Question:
+        """``read`` in two halves, for whoever sends its command together with others."""
+        names, command = _packed(self._keys, owner, tuple(tags))
+        return Question(names[0], self._link.server(names[0]), command)
+
+    def is_at(self, version: str, question: Question, answer: Any) -> bool:
+        """Whether the answer to a question tells this version, in which, as it was read before, nothing is held."""
+        if not isinstance(answer, list) or None in answer:
+            return False
+        after = self._link.server(question.name)
+        return question.server in (None, after) and _digest(after, answer) == version
+
+    def _version(self, name: str, before: str | None, tokens: Sequence[bytes | None]) -> str | None:
+        after = self._link.server(name)
         if before not in (None, after) or any(token is None or token[:1] == _HELD for token in tokens):
-            return None, None
-        joined = b",".join(token for token in tokens if token)
-        digest = hashlib.blake2b((after or "").encode() + b"," + joined, digest_size=10)
-        return digest.hexdigest(), stored
+            return None
+        return _digest(after, [token for token in tokens if token])
 
     def announce(self, owner: str, tags: Iterable[str], token: str) -> None:
         """Hold the tags until ``settle`` with the same token."""
@@ -122,3 +146,14 @@ class Generations:
             return found
 
         return self._link.run(make)
+
+
+def _digest(server: str | None, tokens: Sequence[bytes]) -> str:
+    return hashlib.blake2b(b",".join([(server or "").encode(), *tokens]), digest_size=10).hexdigest()
+
+
+@lru_cache(maxsize=8192)
+def _packed(keys: Keys, owner: str, tags: tuple[str, ...]) -> tuple[list[str], bytes]:
+    names = [keys.generation(owner, tag) for tag in tags]
+    command = hiredis.pack_command(("MGET", *names))  # type: ignore[arg-type]  # its stub knows one part
+    return names, command

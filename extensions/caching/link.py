@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from redis.cluster import RedisCluster
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from extensions.caching.addresses import Client, connect
+from extensions.addresses import Client, connect
 from extensions.caching.breaker import Breaker
 
 T = TypeVar("T")
@@ -52,6 +52,7 @@ class Link:
 
     def __init__(self, url: str, timeout_s: float, breaker: Breaker | None = None) -> None:
         self._url = url
+        self.is_cluster = url.startswith("redis+cluster:")
         self._timeout_s = timeout_s
         self.breaker = breaker or Breaker()
         self.reset()
@@ -60,7 +61,9 @@ class Link:
         """Forget the connections: they are another process's."""
         self._lock = threading.Lock()
         self._client: Client | None = None
+        self._own = threading.local()
         self._servers: dict[tuple[str, int], str] = {}
+        self._server: str | None = None
 
     def run(self, act: Callable[[Client], T]) -> T:
         """What ``act`` gives, called with the client.
@@ -82,14 +85,34 @@ class Link:
         self.breaker.succeeded()
         return result
 
+    def exchange(self, commands: bytes, count: int) -> list[Any]:
+        """Send packed commands in one go, by a connection of this thread's own; their ``count`` answers.
+
+        For a path that is too short for a client's own pool and pipeline. What a command was refused with is its answer,
+        as a ``ResponseError``. Not for a cluster, whose keys are on several servers.
+
+        Raises:
+            Unavailable: Redis is away or slow.
+        """
+        if not self._url or not self.breaker.allows():
+            raise Unavailable
+        try:
+            connection = self._own_connection()
+            answers = _exchanged(connection, commands, count)
+        except (RedisError, OSError) as error:
+            self.breaker.failed()
+            raise Unavailable(str(error)) from error
+        self.breaker.succeeded()
+        return answers
+
     def server(self, key: str) -> str | None:
         """The ``run_id`` of the server that holds ``key``; None while it is not known."""
+        if not self.is_cluster:
+            # One server at a time, whatever its address: the last one that we connected to.
+            return self._server
         client = self._client
-        if isinstance(client, RedisCluster):
-            node = client.get_node_from_key(key)  # type: ignore[no-untyped-call]
-            return None if node is None else self._servers.get((str(node.host), int(node.port)))
-        # One server at a time, whatever its address: the last one that we connected to.
-        return next(reversed(self._servers.values()), None) if self._servers else None
+        node = None if client is None else client.get_node_from_key(key)
+        return None if node is None else self._servers.get((str(node.host), int(node.port)))
 
     def scan(self, client: Client, key: str, pattern: str, step: int) -> Any:
         """The keys like ``pattern`` on the server that holds ``key``, some at a time."""
@@ -107,6 +130,13 @@ class Link:
                     client = self._client = connect(self._url, self._timeout_s, self._meet)
         return client
 
+    def _own_connection(self) -> Any:
+        connection = getattr(self._own, "connection", None)
+        if connection is None:
+            pool = self._connected().connection_pool
+            connection = self._own.connection = pool.connection_class(**pool.connection_kwargs)
+        return connection
+
     def _meet(self, connection: Any) -> None:
         connection.send_command("INFO", "server")
         try:
@@ -116,6 +146,22 @@ class Link:
         found = _RUN_ID.search(told.decode() if isinstance(told, bytes) else str(told))
         if found:
             place = (str(getattr(connection, "host", "")), int(getattr(connection, "port", 0) or 0))
-            known = dict(self._servers)
-            known.pop(place, None)
-            self._servers = known | {place: found[1]}
+            self._servers = self._servers | {place: found[1]}
+            self._server = found[1]
+
+
+def _exchanged(connection: Any, commands: bytes, count: int) -> list[Any]:
+    try:
+        connection.send_packed_command([commands])
+        return [_answer(connection) for _ in range(count)]
+    except BaseException:
+        # What was not read must never be taken for the answer to something else.
+        connection.disconnect()
+        raise
+
+
+def _answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error

@@ -52,6 +52,8 @@ class Entry:
     def is_to_refresh(self, beta: float, now: float | None = None, chance: float | None = None) -> bool:
         """Whether to compute it anew, a little early, at random: more likely the nearer its end and the dearer it was.
 
+        A ``chance`` of 0 tells whether it could be so at all.
+
         XFetch of Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015;
         ``beta`` over 1 makes it earlier.
         """

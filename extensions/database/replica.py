@@ -14,6 +14,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 LOOK_EVERY_S: Final = 0.5
 """How old what is known of the replica may be."""
+CATCH_UP_S: Final = 0.1
+"""The longest that a read which is to show everything waits for the replica; then the primary is quicker."""
+_LOOK_AGAIN_S: Final = 0.01
 _PRIMARY: Final = text("SELECT pg_current_wal_flush_lsn()::text")
 _WRITTEN: Final = text("SELECT pg_current_wal_insert_lsn()::text")
 _REPLICA: Final = text(
@@ -135,7 +138,11 @@ class Positions:
         """
         try:
             self._begin_anew_after_a_miss()
-            position, since = self._client.mget(self._name(caller), f"{self._prefix}:since")
+            # Two slots of a cluster, so no MGET.
+            asked = self._client.pipeline(transaction=False)
+            asked.get(self._name(caller))
+            asked.get(f"{self._prefix}:since")
+            position, since = asked.execute()
             if since is None:
                 self._client.set(f"{self._prefix}:since", time.time(), nx=True)
         except redis.RedisError as error:
@@ -170,17 +177,32 @@ class Reading:
         except Unknown:
             return None
 
+    def replica_with_everything(self) -> Engine | None:
+        """The replica, if it soon shows all that anybody has committed until now; None: read from the primary.
+
+        For what is kept and shown to others: whatever was cleared before this call must be in it.
+        """
+        if self.replica is None or not self.replica.is_fresh:
+            return None
+        position, deadline = self._written(), time.monotonic() + CATCH_UP_S
+        while not self.replica.has(position):
+            if time.monotonic() >= deadline or not self.replica.is_fresh:
+                return None
+            time.sleep(_LOOK_AGAIN_S)
+        return self.replica.engine
+
     def wrote(self, caller: str) -> None:
         """``caller`` has committed something on the primary."""
-        if self.replica is None or self._positions is None:
-            return
+        if self.replica is not None and self._positions is not None:
+            self._positions.wrote(caller, self._written())
+
+    def _written(self) -> int:
+        """Up to where the primary has written; where it cannot say, beyond all that a replica can have."""
         try:
             with self._primary.connect() as connection:
-                position = position_of(connection.execute(_WRITTEN).scalar_one())
+                return position_of(connection.execute(_WRITTEN).scalar_one())
         except SQLAlchemyError:
-            # Committed, but where is not known: beyond all that a replica can have.
-            position = 2**63
-        self._positions.wrote(caller, position)
+            return 2**63
 
     def gave_up(self, error: DBAPIError) -> bool:
         """Whether ``error`` is the replica's, not the statement's: then it is left alone, and the primary can be asked."""

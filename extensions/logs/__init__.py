@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import time
-import uuid
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 import structlog
 from flask import Flask, Response, g, request
 
 from extensions.contract import Base, Setting
+from extensions.logs import lines
 from extensions.logs.redaction import redact, redact_event
 
-__all__ = ["Logs", "configure_logging", "redact"]
+__all__ = [
+    "Answered",
+    "Logs",
+    "configure_logging",
+    "redact",
+    "request_id_of",
+    "trace_id_of",
+    "write_request",
+]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_OWN_ID_BYTES: Final = 16
 _QUIET: Final = ("/alive", "/ready", "/health")
-
-log = structlog.get_logger("haven.request")
 
 
 def configure_logging(level: str = "INFO", form: str = "json") -> None:
@@ -64,6 +72,7 @@ def configure_logging(level: str = "INFO", form: str = "json") -> None:
     root = logging.getLogger()
     root.handlers = [one for one in root.handlers if not getattr(one, "is_haven", False)]
     handler.is_haven = True  # type: ignore[attr-defined]
+    handler.writes_json = form != "console"  # type: ignore[attr-defined]
     root.addHandler(handler)
     root.setLevel(level)
     # One line for each call to a provider says too much, and has its URL in it.
@@ -91,33 +100,77 @@ class Logs(Base):
 
 def _begin() -> None:
     g.started = time.perf_counter()
-    offered = request.headers.get("X-Request-ID", "")
-    g.request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+    g.request_id = request_id_of(request.headers.get("X-Request-ID"))
+    g.trace_id = trace_id_of(request.headers.get("traceparent"))
     structlog.contextvars.clear_contextvars()
-    context = {"request_id": g.request_id}
-    trace = _TRACE_PARENT.fullmatch(request.headers.get("traceparent", ""))
-    if trace:
-        context["trace_id"] = trace[1]
-    structlog.contextvars.bind_contextvars(**context)
+    told = {"request_id": g.request_id, "trace_id": g.trace_id}
+    structlog.contextvars.bind_contextvars(**{name: value for name, value in told.items() if value})
+
+
+def request_id_of(offered: str | None) -> str:
+    """The id that the caller brought, if it is one; else a new one."""
+    return offered if offered and _REQUEST_ID.fullmatch(offered) else os.urandom(_OWN_ID_BYTES).hex()
+
+
+def trace_id_of(parent: str | None) -> str | None:
+    """The trace that W3C's ``traceparent`` names."""
+    trace = _TRACE_PARENT.fullmatch(parent) if parent else None
+    return trace[1] if trace else None
+
+
+class Answered(NamedTuple):
+    """A request and its answer, as the log tells of them. ``route`` is the rule, or a path that is redacted."""
+
+    method: str
+    route: str
+    status: int
+    ms: float
+    size: int | None
+    caller: str | None
+    request_id: str
+    trace_id: str | None = None
+    statements: int | None = None
+    statements_ms: float = 0.0
+
+
+def write_request(answered: Answered, slow_ms: float) -> None:
+    """The one line of a request; a warning where it took ``slow_ms`` or longer, an error where it failed."""
+    is_slow = answered.ms >= slow_ms
+    level = logging.ERROR if answered.status >= 500 else logging.WARNING if is_slow else logging.INFO
+    fields = {
+        "method": answered.method,
+        "route": answered.route,
+        "status": answered.status,
+        "ms": round(answered.ms, 2),
+        "statements": answered.statements,
+        "statements_ms": round(answered.statements_ms, 2),
+        "bytes": answered.size,
+        "caller": answered.caller,
+        # Brought by the caller, it may be anything: a telephone number, a token.
+        "request_id": redact(answered.request_id),
+    }
+    if answered.trace_id:
+        fields["trace_id"] = answered.trace_id
+    lines.write(level, "slow_request" if is_slow else "request", fields)
 
 
 def _end(response: Response, slow_ms: float) -> Response:
     # A request that was refused before it began (a bad path, a dead limit) has no start.
     ms = (time.perf_counter() - g.get("started", time.perf_counter())) * 1000
     response.headers["X-Request-ID"] = g.get("request_id", "")
-    is_slow = ms >= slow_ms
-    if request.path in _QUIET and response.status_code < 400 and not is_slow:
+    if request.path in _QUIET and response.status_code < 400 and ms < slow_ms:
         return response
-    write = log.error if response.status_code >= 500 else log.warning if is_slow else log.info
-    write(
-        "slow_request" if is_slow else "request",
+    answered = Answered(
         method=request.method,
         route=str(request.url_rule) if request.url_rule else redact(request.path),
         status=response.status_code,
-        ms=round(ms, 2),
-        statements=g.get("statements"),
-        statements_ms=round(g.get("statements_ms", 0.0), 2),
-        bytes=response.content_length,
+        ms=ms,
+        size=response.content_length,
         caller=getattr(g.get("principal"), "actor", None),
+        request_id=g.get("request_id", ""),
+        trace_id=g.get("trace_id"),
+        statements=g.get("statements"),
+        statements_ms=g.get("statements_ms", 0.0),
     )
+    write_request(answered, slow_ms)
     return response

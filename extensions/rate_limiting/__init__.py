@@ -12,6 +12,7 @@ from flask_limiter import ApplicationLimit, Limiter, RequestLimit
 from flask_limiter._limits import RuntimeLimit  # what a limit yields; it has no public name
 
 from extensions.contract import Base, Health, Metric, Setting
+from extensions.rate_limiting.ahead import Ahead
 from extensions.rate_limiting.answers import refusal, sentence, tell
 from extensions.rate_limiting.control import Control
 from extensions.rate_limiting.rules import DEFAULT, RULE_PATTERN, Limits, RouteClass, Rule
@@ -31,6 +32,20 @@ class State:
     limiter: Limiter
     storage: WindowStorage
     control: Control
+
+    def ahead(self, route: str, caller: str) -> Ahead | None:
+        """What counts a request to ``route`` (``GET /rule``) of a caller who is not exempt, before Flask has it.
+
+        None: it can only be counted by the app, as the count is by address, or is not in Redis.
+        """
+        self.control.sync()
+        limits = self.control.limits
+        route_class = limits.class_of(route)
+        if not self.limiter.enabled or (route_class is not None and route_class.by_address):
+            return None
+        rules = limits.rules_of(route_class)
+        command = self.storage.packed(caller, rules)
+        return None if command is None else Ahead(caller, rules, command)
 
 
 class RateLimiting(Base):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -34,16 +36,9 @@ def tell(response: Response) -> Response:
     by: Standing | None = g.pop("rate_limit_refused_by", None)
     if not standings:
         return response
-    headers, least = response.headers, tightest(standings)
-    headers["RateLimit-Policy"] = ", ".join(
-        f"{_quoted(one.name)};q={one.rule.amount};w={one.rule.window_ms // 1000}" for one in standings
-    )
-    headers["RateLimit"] = ", ".join(
-        f"{_quoted(one.name)};r={one.left};t={_seconds(one.frees_in_ms)}" for one in standings
-    )
-    headers["X-RateLimit-Limit"] = str(least.rule.amount)
-    headers["X-RateLimit-Remaining"] = str(least.left)
-    headers["X-RateLimit-Reset"] = str(int(time.time()) + _seconds(least.frees_in_ms))
+    headers = response.headers
+    for name, value in told(standings):
+        headers[name] = value
     if response.status_code == 429 and by is not None:
         headers.setdefault("Retry-After", str(_seconds(by.frees_in_ms)))
     # An app context may outlive the request: that of a test does.
@@ -51,6 +46,25 @@ def tell(response: Response) -> Response:
     return response
 
 
+def told(standings: Sequence[Standing]) -> list[tuple[str, str]]:
+    """Both families of headers."""
+    least = tightest(standings)
+    policy = ", ".join(
+        f"{_quoted(one.name)};q={one.rule.amount};w={one.rule.window_ms // 1000}" for one in standings
+    )
+    standing = ", ".join(
+        f"{_quoted(one.name)};r={one.left};t={_seconds(one.frees_in_ms)}" for one in standings
+    )
+    return [
+        ("RateLimit-Policy", policy),
+        ("RateLimit", standing),
+        ("X-RateLimit-Limit", str(least.rule.amount)),
+        ("X-RateLimit-Remaining", str(least.left)),
+        ("X-RateLimit-Reset", str(int(time.time()) + _seconds(least.frees_in_ms))),
+    ]
+
+
+@lru_cache(maxsize=256)
 def _quoted(name: str) -> str:
     return f'"{_UNSAFE.sub("?", name)}"'
 

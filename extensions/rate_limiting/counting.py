@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import hiredis
 import redis
 from redis.commands.core import Script
 
@@ -23,8 +23,7 @@ _SCRIPT: Final = (Path(__file__).parent / "window.lua").read_text(encoding="utf-
 Rules = Sequence[tuple[str, Rule]]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a caller stands in one limit: how many requests are left, and when the next one comes free."""
 
     name: str
@@ -33,8 +32,7 @@ class Standing:
     frees_in_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether a request may go on, and where its caller stands in each limit."""
 
     is_allowed: bool
@@ -48,6 +46,14 @@ class Verdict:
 def tightest(standings: Iterable[Standing]) -> Standing:
     """The limit with the least left; of two the one that keeps the caller waiting longer."""
     return min(standings, key=lambda one: (one.left, -one.frees_in_ms))
+
+
+def verdict_of(rules: Rules, answer: Sequence[int]) -> Verdict:
+    """What ``window.lua`` answered."""
+    standings = tuple(
+        Standing(name, rule, answer[2 * at + 1], answer[2 * at + 2]) for at, (name, rule) in enumerate(rules)
+    )
+    return Verdict(bool(answer[0]), standings)
 
 
 class SharedWindows:
@@ -64,16 +70,21 @@ class SharedWindows:
         Raises:
             redis.RedisError: Redis does not answer.
         """
+        keys, arguments = self._asked(caller, rules, amount)
+        return verdict_of(rules, self._script(keys=keys, args=arguments, client=self._client))
+
+    def packed(self, caller: str, rules: Rules) -> bytes:
+        """The command that counts a request once, for whoever sends it together with others; ``verdict_of`` reads its answer."""
+        keys, arguments = self._asked(caller, rules, 1)
+        command: bytes = hiredis.pack_command(("EVALSHA", self._script.sha, len(keys), *keys, *arguments))
+        return command
+
+    def _asked(self, caller: str, rules: Rules, amount: int) -> tuple[list[str], list[Any]]:
         keys = [self._key(caller, name) for name, _ in rules]
         arguments: list[Any] = [SLOTS, amount]
         for _, rule in rules:
             arguments += (rule.amount, rule.window_ms)
-        answer = self._script(keys=keys, args=arguments, client=self._client)
-        standings = tuple(
-            Standing(name, rule, answer[2 * at + 1], answer[2 * at + 2])
-            for at, (name, rule) in enumerate(rules)
-        )
-        return Verdict(bool(answer[0]), standings)
+        return keys, arguments
 
     def forget(self, caller: str, names: Iterable[str]) -> None:
         """Give a caller all of these limits back.

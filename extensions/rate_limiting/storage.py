@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 import redis
 from limits.storage import Storage
 
+from extensions.addresses import SCHEMES
 from extensions.hold_off import guarded_redis
 from extensions.rate_limiting.counting import LocalWindows, Rules, SharedWindows, Verdict
 
@@ -19,13 +20,12 @@ class WindowStorage(Storage):
     """Counts, and never fails: while Redis does not answer each process has windows of its own.
 
     Args:
-        uri: ``windows+redis://…``, ``windows+rediss://…``, ``windows+unix://…``, or ``windows+memory://``. Connects at
-            first use.
+        uri: ``windows+`` and one of ``addresses``' kinds, or ``windows+memory://``. Connects at first use.
         prefix: what its keys in Redis begin with.
         timeout_ms: the longest wait for Redis, until the hold-off spares the requests that come after.
     """
 
-    STORAGE_SCHEME = [_IN_MEMORY, *(f"{SCHEME}+{one}" for one in ("redis", "rediss", "unix"))]  # noqa: RUF012  theirs
+    STORAGE_SCHEME = [_IN_MEMORY, *(f"{SCHEME}+{one}" for one in SCHEMES)]  # noqa: RUF012  theirs
 
     def __init__(
         self,
@@ -53,6 +53,12 @@ class WindowStorage(Storage):
                 self.counts_in_memory = False
                 return verdict
         return self._local.take(caller, rules, amount)
+
+    def packed(self, caller: str, rules: Rules) -> bytes | None:
+        """``take`` as a command to be sent with others; None while the count is not in Redis."""
+        if self._shared is None or self.counts_in_memory:
+            return None
+        return self._shared.packed(caller, rules)
 
     def forget(self, caller: str, rules: Rules) -> None:
         """Give a caller all of these limits back.

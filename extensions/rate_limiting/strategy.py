@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from flask import g, has_app_context
+from flask import g, has_app_context, has_request_context, request
 from limits import RateLimitItem, RateLimitItemPerSecond, WindowStats
 from limits.strategies import STRATEGIES, RateLimiter
 
+from extensions.rate_limiting.ahead import take_counted
 from extensions.rate_limiting.counting import Rules, Standing, Verdict, tightest
 from extensions.rate_limiting.rules import Rule
 from extensions.rate_limiting.storage import SCHEME, WindowStorage
@@ -62,7 +63,12 @@ class Windows(RateLimiter):
         self.storage.forget(*_asked(item, identifiers))
 
     def _take(self, item: RateLimitItem, identifiers: tuple[str, ...], amount: int) -> Verdict:
-        verdict = self.storage.take(*_asked(item, identifiers), amount)
+        caller, rules = _asked(item, identifiers)
+        verdict = (
+            take_counted(request.environ, caller, rules) if amount == 1 and has_request_context() else None
+        )
+        if verdict is None:
+            verdict = self.storage.take(caller, rules, amount)
         if has_app_context():
             noted().update({one.name: one for one in verdict.standings})
         return verdict

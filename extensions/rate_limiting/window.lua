@@ -26,6 +26,7 @@ for i, key in ipairs(KEYS) do
         if held[1] then redis.call('DEL', key) end
         total, oldest = 0, slot
         redis.call('HSET', key, 't', 0, 'o', slot, 'w', width)
+        redis.call('PEXPIRE', key, width * (slots + 2))
     else
         local start = oldest
         while oldest < slot do
@@ -40,15 +41,17 @@ for i, key in ipairs(KEYS) do
         if oldest ~= start then redis.call('HSET', key, 't', total, 'o', oldest) end
     end
     if total + amount > limit then answer[1] = 0 end
-    windows[i] = {slot = slot, total = total, limit = limit}
+    windows[i] = {slot = slot, total = total, limit = limit, life = width * (slots + 2)}
     answer[2 * i + 1] = (oldest + slots + 1) * width - now
-    redis.call('PEXPIRE', key, width * (slots + 2))
 end
 
 for i, key in ipairs(KEYS) do
     local window = windows[i]
     if answer[1] == 1 and amount > 0 then
-        redis.call('HINCRBY', key, window.slot, amount)
+        -- The first count of a slot: the window lives until that has left it.
+        if redis.call('HINCRBY', key, window.slot, amount) == amount then
+            redis.call('PEXPIRE', key, window.life)
+        end
         redis.call('HINCRBY', key, 't', amount)
         window.total = window.total + amount
     end

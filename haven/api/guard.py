@@ -63,6 +63,8 @@ def requires(permission: str, cached: CacheRule | None = None) -> Callable[[View
         for status, words in (("401", "Not signed in"), ("403", "Not allowed"), ("429", "Too many requests")):
             responses.setdefault(status, {"description": words, "content": _PROBLEM})
         guarded._apidoc = document  # type: ignore[attr-defined]
+        if cached is not None:
+            guarded.cached_under = (permission, cached)  # type: ignore[attr-defined]
         return guarded
 
     return decorate
@@ -127,9 +129,13 @@ def is_exempt() -> bool:
     if not runtime().settings.enable_admin_bypass:
         return False
     try:
-        principal = current_principal()
+        return is_signed_in_administrator(current_principal())
     except NotSignedIn:
         return False
+
+
+def is_signed_in_administrator(principal: Principal) -> bool:
+    """An administrator himself, not a key of his."""
     return principal.role in _EXEMPT_ROLES and principal.api_key_id is None
 
 

@@ -10,9 +10,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
-import redis
 
 from config import Settings
+from extensions.hold_off import guarded_redis
 from haven.doctor.findings import Finding, fail, ok, warn
 from haven.payments.mpesa.client import MpesaClient, MpesaError, PushNotSent
 
@@ -83,7 +83,7 @@ def skew_of(whose: str, skew_s: float, warn_s: float) -> Finding:
 
 def _signed_in(settings: Settings) -> Finding:
     host = urlsplit(settings.mpesa_base_url).hostname
-    store = redis.Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+    store = guarded_redis(settings.redis_url, 2)
     with (
         store,
         MpesaClient(

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from config import Settings
+from extensions.hold_off import guarded_redis
 from haven.db import migrate
 from haven.doctor.findings import Finding, fail, ok, warn
 from haven.doctor.mpesa import skew_of
@@ -65,12 +66,8 @@ def check_database(settings: Settings) -> Iterator[Finding]:
 def check_redis(settings: Settings) -> Iterator[Finding]:
     """The findings about Redis or Valkey: whether it answers, how old it is, what it throws away when it is full."""
     host = urlsplit(settings.redis_url).hostname or urlsplit(settings.redis_url).path
-    store = redis.Redis.from_url(
-        settings.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
-    )
     try:
-        with store:
-            about: dict[str, Any] = store.info()
+        about: dict[str, Any] = guarded_redis(settings.redis_url, _TIMEOUT_S).info()
     except redis.RedisError as error:
         yield fail(
             REDIS,

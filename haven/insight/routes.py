@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from haven.api.cached import CacheRule, shape_of
 from haven.api.encoding import json_response
+from haven.api.from_replica import stored_from_replica
 from haven.api.guard import current_session, requires
 from haven.api.listing import LIMIT_DEFAULT, Page
 from haven.api.resource import API, page_answer, page_schema, problems
@@ -43,6 +44,7 @@ ACTIVITY_RULE: Final = CacheRule(
 
 @blueprint.route("/dashboard/stats", methods=["GET"])
 @requires("dashboard:read", cached=STATS_RULE)
+@stored_from_replica
 @blueprint.response(200, schemas.Stats)
 @blueprint.doc(summary="The figures of a month", parameters=parameters.STATS, responses=problems(404, 422))
 def stats() -> Response:
@@ -52,6 +54,7 @@ def stats() -> Response:
 
 @blueprint.route("/dashboard/activity", methods=["GET"])
 @requires("dashboard:read", cached=ACTIVITY_RULE)
+@stored_from_replica
 @blueprint.response(200, page_schema(schemas.EventRow))
 @blueprint.doc(summary="What happened last", parameters=parameters.ACTIVITY, responses=problems(422))
 def activity() -> Response:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import uuid
 from typing import Any
 
 import pytest
 import redis
 from sqlalchemy import create_engine, text
 
-from extensions.database import Database
+from extensions.database import Database, count_statements
 from extensions.database.replica import position_of
+from haven.api.cached import CacheRule
 from haven.api.encoding import json_response
-from haven.api.from_replica import from_replica
+from haven.api.from_replica import from_replica, stored_from_replica
 from haven.api.guard import SIGNED_IN, current_session, requires
 from haven.app import create_app
 from haven.db.base import new_id
@@ -66,6 +68,13 @@ def an_app(settings, pair, valkey):
         names = current_session().execute(text("SELECT full_name FROM owner")).scalars().all()
         return json_response({"is_replica": is_replica, "owners": names})
 
+    def owners() -> Any:
+        names = current_session().execute(text("SELECT full_name FROM owner")).scalars().all()
+        return json_response({"owners": names})
+
+    rule = CacheRule("owners-of-a-test", ("owner",))
+    for name, route in (("stored-where", stored_from_replica), ("stored-anyhow", from_replica)):
+        app.add_url_rule(f"/api/v1/{name}", name, requires(SIGNED_IN, cached=rule)(route(owners)))
     return app
 
 
@@ -76,14 +85,19 @@ def engine(pair):
     engine.dispose()
 
 
-def a_caller(app, engine) -> Caller:
-    agency_id = make_agency(engine)
+def a_caller(app, engine, agency_id: uuid.UUID | None = None) -> Caller:
+    agency_id = agency_id or make_agency(engine)
     user_id, email = make_user(app, engine, agency_id, "AGENCY_ADMIN")
     key = new_api_key(agency_id)
     with tenant_session(engine, agency_id) as session:
         columns = {"name": "tests", "prefix": key.prefix, "secret_hash": key.hash, "scopes": ["*"]}
         session.add(ApiKey(agency_id=agency_id, id=new_id(), created_by=user_id, **columns))
     return Caller(app.test_client(), key.text, agency_id, user_id, email)
+
+
+def a_colleague(app, engine, by: Caller) -> Caller:
+    """Another administrator of the same agency, whose stored answers are the same."""
+    return a_caller(app, engine, by.agency_id)
 
 
 @pytest.fixture
@@ -160,6 +174,61 @@ def test_without_the_guard_a_writer_would_not_see_it(by, app, pair):
             assert session.execute(text("SELECT full_name FROM owner")).scalars().all() == []
     finally:
         pair.on_replica("SELECT pg_wal_replay_resume()")
+
+
+def stored_owners(by: Caller, path: str) -> tuple[str, list[str]]:
+    answer = by.get(path)
+    assert answer.status_code == 200, answer.get_json()
+    return answer.headers["X-Cache"], answer.get_json()["owners"]
+
+
+def on_replica(by: Caller, app, act) -> int:
+    """How many statements went to the replica while ``act`` ran, but for those that ask how far it is."""
+    with count_statements(app.extensions["haven"].reading.replica.engine) as counted:
+        act()
+    return len([one for one in counted.statements if "replay" not in one])
+
+
+@pytest.mark.req("D8")
+@pytest.mark.parametrize("path", ["/dashboard/stats", "/dashboard/activity"])
+def test_a_dashboard_is_computed_on_the_replica(by, app, path):
+    for _ in range(100):
+        by.post("/cache/invalidate", {})
+        if on_replica(by, app, lambda: by.get(path)) > 0:
+            break
+    else:
+        pytest.fail("it was never read from the replica")
+    assert by.get(path).headers["X-Cache"] == "HIT"
+    assert by.get(path).get_json() == by.get(path, Cache_Control="no-cache").get_json()
+
+
+@pytest.mark.req("D8", "C6")
+def test_a_replica_that_stands_still_feeds_no_old_answer_to_the_cache(by, app, pair, engine):
+    colleague = a_colleague(app, engine, by)
+    before = by.get("/dashboard/stats").get_json()
+    pair.on_replica("SELECT pg_wal_replay_pause()")
+    try:
+        owner = by.made("/owners", full_name="Achieng Otieno")
+        house = by.made("/properties", owner_id=owner["id"], name="Makao", code="MKO", kind="HOUSE")
+        assert stored_owners(colleague, "/stored-where") == ("MISS", ["Achieng Otieno"])
+        after = colleague.get("/dashboard/stats").get_json()
+        assert after == by.get("/dashboard/stats", Cache_Control="no-cache").get_json() != before, house
+    finally:
+        pair.on_replica("SELECT pg_wal_replay_resume()")
+    assert stored_owners(by, "/stored-where") == ("HIT", ["Achieng Otieno"])
+
+
+def test_without_that_a_colleagues_read_would_store_an_old_answer(by, app, pair, engine):
+    """The control: a caller who has written nothing himself may read a replica that is a second old; nobody may store that."""
+    colleague = a_colleague(app, engine, by)
+    reads_from(colleague, replica=True)
+    pair.on_replica("SELECT pg_wal_replay_pause()")
+    try:
+        by.made("/owners", full_name="Not there yet")
+        assert stored_owners(colleague, "/stored-anyhow") == ("MISS", [])
+    finally:
+        pair.on_replica("SELECT pg_wal_replay_resume()")
+    assert stored_owners(by, "/stored-anyhow") == ("HIT", [])
 
 
 @pytest.mark.req("D8")

@@ -50,7 +50,9 @@ def stack(environ, tmp_path_factory):
             **environ,
             "REDIS_URL": valkey.url_through(network.port),
             "DRAIN_SECONDS": "0",
+            # As it is by default; other tests are given more.
             "REDIS_TIMEOUT": "250",
+            "CACHE_TIMEOUT": "0.2",
         }
         server = WebServer(settings, folder / "web.log", "wsgi:app")
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 BODY = b'{"data":[' + b",".join([b'{"id":"' + b"0" * 330 + b'"}'] * 10) + b"]}"
@@ -15,6 +16,11 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     return [BODY]
 
 
-# gunicorn.conf.py tells an application that it was forked.
+# What gunicorn.conf.py asks of an application.
 app.wsgi = lambda: app  # type: ignore[attr-defined]
-app.extensions = {"after_fork": lambda: None}  # type: ignore[attr-defined]
+app.config = {"DRAIN_SECONDS": 0}  # type: ignore[attr-defined]
+app.extensions = {  # type: ignore[attr-defined]
+    "after_fork": lambda: None,
+    "haven_streams": SimpleNamespace(),
+    "haven_drain": SimpleNamespace(is_on=False),
+}

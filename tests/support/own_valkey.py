@@ -30,10 +30,11 @@ class OwnValkey:
 
     Args:
         more: lines of its configuration.
+        password: one of its own when not given.
     """
 
-    def __init__(self, folder: Path, *more: str) -> None:
-        self._server = EmbeddedValkey(folder, free_port(), secrets.token_hex(8), durable=True)
+    def __init__(self, folder: Path, *more: str, password: str = "") -> None:
+        self._server = EmbeddedValkey(folder, free_port(), password or secrets.token_hex(8), durable=True)
         self._server.prepare()
         conf = folder / "valkey.conf"
         conf.write_text(conf.read_text() + "".join(f"{line}\n" for line in more))
@@ -67,9 +68,9 @@ class OwnValkey:
 
 
 @contextmanager
-def own_valkey(folder: Path, *more: str) -> Iterator[OwnValkey]:
+def own_valkey(folder: Path, *more: str, password: str = "") -> Iterator[OwnValkey]:
     """A server for the time of a test, whatever state that leaves it in."""
-    server = OwnValkey(folder, *more)
+    server = OwnValkey(folder, *more, password=password)
     try:
         yield server
     finally:

@@ -8,10 +8,20 @@ import itertools
 import select
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from tests.support.web_server import LOOK_EVERY_S, WebServer
+from tests.support.web_server import LOOK_EVERY_S
+
+
+class Server(Protocol):
+    """What a client must know of a server: where it is, and whether it is ready."""
+
+    port: int
+    is_ready: bool
+
+    def look(self) -> int: ...
 
 
 @dataclass
@@ -31,7 +41,7 @@ class Clients:
 
     def __init__(
         self,
-        servers: list[WebServer],
+        servers: Sequence[Server],
         paths: Mapping[str, int],
         pause_s: float = 0,
         headers: Mapping[str, str] | None = None,

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from config import SettingsError, load_settings
-from extensions.caching.addresses import read_several
+from extensions.addresses import read_several
 from extensions.caching.build import build_cache
 from extensions.caching.keys import Place
 from extensions.caching.server import server_numbers

@@ -17,6 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -25,6 +26,7 @@ _PORTS: Final = {"redis+sentinel": 26379, "redis+cluster": 6379}
 _CONNECTIONS: Final = 16
 """Of a process; a web process has 8 threads."""
 _CONNECTION_WAIT_S: Final = 1
+_SENTINEL_WAIT_S: Final = 2.0
 
 Client = Any
 """``redis.Redis`` or ``RedisCluster``: the commands we use are the same, their types are not."""
@@ -92,17 +94,57 @@ def connect(url: str, timeout_s: float, on_connect: Callable[[Any], None]) -> Cl
             **options,
         )
         return redis.Redis.from_pool(pool)
-    several = read_several(url)
-    signed_in: dict[str, Any] = {"username": several.username, "password": several.password}
-    if several.kind == "cluster":
-        nodes = [ClusterNode(host, port) for host, port in several.hosts]  # type: ignore[no-untyped-call]
+    if is_cluster(url):
         # RedisCluster prepares a connection itself before it calls this.
-        return RedisCluster(startup_nodes=nodes, **signed_in, **options, redis_connect_func=on_connect)
-    timeouts = {name: value for name, value in options.items() if name.startswith("socket_")}
-    found = Sentinel(several.hosts, sentinel_kwargs=timeouts, **options)  # type: ignore[no-untyped-call]
-    return found.master_for(  # type: ignore[no-untyped-call]
-        several.service, db=several.database, **signed_in, redis_connect_func=_first(on_connect)
-    )
+        return cluster_client(url, **options, redis_connect_func=on_connect)
+    return one_client(url, **options, redis_connect_func=_first(on_connect))
+
+
+def is_cluster(url: str) -> bool:
+    return urlsplit(url).scheme == "redis+cluster"
+
+
+def one_client(url: str, *, kind: type[redis.Redis] = redis.Redis, **options: Any) -> Any:
+    """A client of the server at ``url``, or of the one that its Sentinels call the master. Connects at first use.
+
+    Args:
+        options: of the connections; ``db`` goes before the URL's.
+
+    Raises:
+        ValueError: it is a cluster's URL.
+    """
+    if is_cluster(url):
+        raise ValueError("a cluster is no single server")
+    if urlsplit(url).scheme != "redis+sentinel":
+        client = kind.from_url(url, **options)
+        # In a URL its own database would go before.
+        client.connection_pool.connection_kwargs |= {name: options[name] for name in options if name == "db"}
+        return client
+    several = read_several(url)
+    signed_in = {"username": several.username, "password": several.password, "db": several.database}
+    # How long a Sentinel is waited for, also by who waits for the server without an end.
+    timeouts = {
+        name: options.get(name) or _SENTINEL_WAIT_S for name in ("socket_timeout", "socket_connect_timeout")
+    }
+    found = Sentinel(several.hosts, sentinel_kwargs=timeouts)  # type: ignore[no-untyped-call]
+    return found.master_for(several.service, kind, **(signed_in | options))  # type: ignore[no-untyped-call]
+
+
+def cluster_client(url: str, **options: Any) -> RedisCluster:
+    """A client of the cluster, which it connects to at once.
+
+    Raises:
+        redis.ConnectionError: no node answers.
+    """
+    several = read_several(url)
+    nodes = [ClusterNode(host, port) for host, port in several.hosts]  # type: ignore[no-untyped-call]
+    try:
+        return RedisCluster(
+            startup_nodes=nodes, username=several.username, password=several.password, **options
+        )
+    except RedisClusterException as error:
+        # It is no RedisError, and nobody expects it.
+        raise RedisConnectionError(str(error)) from error
 
 
 def _first(on_connect: Callable[[Any], None]) -> Callable[[Any], None]:
