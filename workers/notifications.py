@@ -15,6 +15,17 @@ def webhook_deliver(context: JobContext, delivery_id: str) -> dict[str, Any]:
     return webhooks.deliver(context, uuid.UUID(delivery_id))
 
 
-def notification_send(context: JobContext, payment_id: str, kind: str) -> dict[str, Any]:
-    """Send what is queued of one kind about one payment."""
-    return notifications.send(context, uuid.UUID(payment_id), kind)
+def notification_send(
+    context: JobContext,
+    about_id: str = "",
+    kind: str = "",
+    occasion: str = "",
+    notification_id: str = "",
+    payment_id: str = "",
+) -> dict[str, Any]:
+    """Send what is queued of one kind about one thing, or one message again; jobs of before 0014 say ``payment_id``."""
+    if notification_id:
+        return notifications.send(context, notification_id=uuid.UUID(notification_id))
+    return notifications.send(
+        context, about_id=uuid.UUID(about_id or payment_id), kind=kind, occasion=occasion
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema, fields
 
 from haven.api.fields import Body, Line, Money, Phone, Row, choice
+from haven.notifications.models import STATUSES as NOTIFICATION_STATUS
 
 METHOD = ("MPESA", "CASH", "BANK", "CARD", "CHEQUE")
 SHOWN_METHOD = (*METHOD, "DEPOSIT")
@@ -180,11 +181,12 @@ class NotificationRow(Schema):
     language = fields.String(required=True)
     subject = fields.String(required=True)
     body = fields.String(required=True)
-    status = choice("QUEUED", "SENT", "FAILED", required=True)
+    status = choice(*NOTIFICATION_STATUS, required=True)
     tries = fields.Integer(required=True)
     last_error = fields.String(required=True, allow_none=True)
     created_at = fields.AwareDateTime(required=True)
     sent_at = fields.AwareDateTime(required=True, allow_none=True)
+    segments = fields.Integer(required=True, allow_none=True)
 
 
 class Notifications(Schema):
