@@ -6,13 +6,13 @@ import uuid
 from typing import Any
 
 from haven.notifications import service as notifications
-from haven.operations import webhooks
+from haven.operations import webhook_health, webhooks
 from haven.operations.jobs import JobContext
 
 
 def webhook_deliver(context: JobContext, delivery_id: str) -> dict[str, Any]:
     """Send one event to one webhook."""
-    return webhooks.deliver(context, uuid.UUID(delivery_id))
+    return webhooks.deliver(context, uuid.UUID(delivery_id), webhook_health.note)
 
 
 def notification_send(

@@ -9,17 +9,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from haven.db.base import Base, Instant, Owned, one_of, owned_key
 
-KINDS = (
+TENANT_KINDS = (
     "PAYMENT_COMPLETED",
     "PAYMENT_FAILED",
     "PAYMENT_NEEDS_REVIEW",
     "INVOICE_ISSUED",
     "RENT_DUE",
     "RENT_OVERDUE",
-    "EXPORT_READY",
-    "REPORT_READY",
-    "WEBHOOK_DISABLED",
 )
+KINDS = (*TENANT_KINDS, "EXPORT_READY", "REPORT_READY", "WEBHOOK_DISABLED")
 STATUSES = ("QUEUED", "SENDING", "SENT", "FAILED", "UNKNOWN")
 
 

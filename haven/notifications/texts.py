@@ -25,7 +25,7 @@ def compose(kind: str, facts: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     Args:
         kind: one that tenants are told of.
         facts: of a payment as the webhooks have it (``haven.payments.statuses.event``); of an invoice as ``invoice.issued``
-            has it, with ``balance`` and ``days`` for reminders.
+            has it, with ``due_at`` a date, and ``balance`` for reminders.
     """
     return {code: _in(language, kind, facts) for code, language in LANGUAGES.items()}
 
@@ -62,7 +62,9 @@ def _said(language: Language, facts: Mapping[str, Any]) -> dict[str, str]:
         "reason": reason if language.reasons is None else language.reasons.get(code, ""),
         "staff_reason": reason,
     }
-    plain = ("receipt_number", "reference", "failure_code", "payment_id", "number", "due_at", "days")
+    due_at = facts.get("due_at")
+    said["due_at"] = f"{due_at.day} {language.months[due_at.month - 1]} {due_at.year}" if due_at else ""
+    plain = ("receipt_number", "reference", "failure_code", "payment_id", "number")
     return said | {name: str(facts.get(name) or "") for name in plain}
 
 

@@ -45,4 +45,5 @@ class Language:
     mails: Mapping[str, Mail]
     labels: Mapping[str, str]
     methods: Mapping[str, str]
+    months: tuple[str, ...]
     reasons: Mapping[str, str] | None

@@ -106,5 +106,8 @@ ENGLISH: Final = Language(
         "due_at": "Due",
     },
     methods={},
+    months=tuple(
+        "January February March April May June July August September October November December".split()
+    ),
     reasons=None,
 )

@@ -99,6 +99,7 @@ _REASONS: Final = {
     "1": "Salio lako la M-PESA halitoshi.",
     "1001": "Simu yako ilikuwa na shughuli nyingine ya M-PESA. Jaribu tena baada ya dakika chache.",
     "1019": "Muda wa malipo ulikwisha. Jaribu tena.",
+    "DECIDED": "Tumechunguza: malipo haya hayakutufikia.",
     "1032": "Ombi la malipo lilighairiwa kwenye simu.",
     "1037": "Simu haikupatikana au haikujibu. Hakikisha imewashwa, kisha ujaribu tena.",
     "2001": "PIN uliyoweka si sahihi.",
@@ -119,5 +120,8 @@ SWAHILI: Final = Language(
         "due_at": "Tarehe ya mwisho",
     },
     methods={"MPESA": "M-Pesa", "CASH": "pesa taslimu", "BANK": "benki", "CARD": "kadi", "CHEQUE": "hundi"},
+    months=tuple(
+        "Januari Februari Machi Aprili Mei Juni Julai Agosti Septemba Oktoba Novemba Desemba".split()
+    ),
     reasons=_REASONS,
 )

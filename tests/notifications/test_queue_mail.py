@@ -32,6 +32,12 @@ REPORT = {
 }
 
 
+def part_of(mail, kind):
+    part = mail.get_body((kind,))
+    assert part is not None
+    return part.get_content()
+
+
 def queue(house, **options):
     with house.session() as session:
         return queue_mail(session, **options)
@@ -53,9 +59,8 @@ def test_an_export_is_told_of_with_a_whole_link(house, settings, engine, tmp_pat
     assert run_job(runtime, house.agency_id, job_id) == "SUCCEEDED"
     (path,) = tmp_path.glob("*.eml")
     mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-    plain = mail.get_body(("plain",)).get_content()
+    plain, html = (part_of(mail, kind) for kind in ("plain", "html"))
     assert f"\nhttps://rent.makao.test{EXPORT['url']}\n" in plain
-    html = mail.get_body(("html",)).get_content()
     assert 'href="https://rent.makao.test/api/v1/exports/x/payments.csv?signature=a&amp;expires=1"' in html
     assert told(house)[0].status == "SENT"
 
