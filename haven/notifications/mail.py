@@ -92,13 +92,14 @@ def _mail(sender: str, message: Message) -> EmailMessage:
         raise Undeliverable(f"The address or subject cannot be written in a mail: {error}") from None
     mail["Date"] = format_datetime(dt.datetime.now(dt.UTC))
     mail["Auto-Submitted"] = "auto-generated"
-    mail["Content-Language"] = message.language
     if message.kind in _UNASKED:
         # RFC 2369: whoever reads the agency's mail takes the person off (docs/notifications.md).
         address = quote(mail["From"].addresses[0].addr_spec, safe="@")
         mail["List-Unsubscribe"] = f"<mailto:{address}?subject=unsubscribe%20{message.id}>"
     mail.set_content(message.body)
     mail.add_alternative(as_html(message), subtype="html")
+    # Only now: a mail of parts gives its Content-… headers to the first of them.
+    mail["Content-Language"] = message.language
     return mail
 
 

@@ -17,7 +17,7 @@ from haven.api.listing import Filter, Listing
 from haven.api.resource import list_answer, list_doc, page_schema, problems
 from haven.notifications import service
 from haven.notifications.models import Notification
-from haven.notifications.schemas import NotificationRow
+from haven.notifications.schemas import ToldRow
 
 blueprint = Blueprint("notifications", __name__, description="Who was told what, by e-mail and SMS.")
 
@@ -43,7 +43,7 @@ NOTIFICATIONS: Final = Listing(
 
 @blueprint.route("/notifications", methods=["GET"])
 @requires("notifications:read")
-@blueprint.response(200, page_schema(NotificationRow))
+@blueprint.response(200, page_schema(ToldRow))
 @blueprint.doc(summary="Who was told what", **list_doc(NOTIFICATIONS))
 def list_notifications() -> Response:
     return list_answer(NOTIFICATIONS)
@@ -51,7 +51,7 @@ def list_notifications() -> Response:
 
 @blueprint.route("/notifications/<uuid:row_id>", methods=["GET"])
 @requires("notifications:read")
-@blueprint.response(200, NotificationRow)
+@blueprint.response(200, ToldRow)
 @blueprint.doc(summary="Read one notification", responses=problems(404))
 def read_notification(row_id: uuid.UUID) -> Response:
     return json_response(NOTIFICATIONS.one(current_session(), row_id))
@@ -60,7 +60,7 @@ def read_notification(row_id: uuid.UUID) -> Response:
 @blueprint.route("/notifications/<uuid:row_id>/resend", methods=["POST"])
 @requires("notifications:write")
 @idempotent
-@blueprint.response(202, NotificationRow)
+@blueprint.response(202, ToldRow)
 @blueprint.doc(summary="Send a failed notification again", responses=problems(404, 409))
 def resend(row_id: uuid.UUID) -> Response:
     service.resend(current_session(), row_id)

@@ -8,7 +8,7 @@ from haven.api.fields import choice
 from haven.notifications.models import KINDS, STATUSES
 
 
-class NotificationRow(Schema):
+class ToldRow(Schema):
     """What one person was told, and what became of it."""
 
     id = fields.UUID(required=True)
