@@ -89,7 +89,10 @@ def _mail(sender: str, message: Message) -> EmailMessage:
         # The same at each try: a server that took it twice can tell.
         mail["Message-ID"] = f"<{message.id}@{mail['From'].addresses[0].domain}>"
     except (ValueError, MessageError, IndexError) as error:
-        raise Undeliverable(f"The address or subject cannot be written in a mail: {error}") from None
+        # Not what is wrong with it: that has the address in it, and this is logged.
+        raise Undeliverable(
+            f"The address or subject cannot be written in a mail ({type(error).__name__})."
+        ) from None
     mail["Date"] = format_datetime(dt.datetime.now(dt.UTC))
     mail["Auto-Submitted"] = "auto-generated"
     if message.kind in _UNASKED:

@@ -109,10 +109,12 @@ class Operation:
     def on(self, values: dict[str, str]) -> str:
         """The path with the values of a ``Rows``; a parameter that it has no row for is a ``LookupError``."""
         path = self.path
+        # A list's own path stands before the parameter of its rows.
+        alone = None if self.is_list else values.get(self.path)
         for before, name in self.parameters():
             if before not in values:
                 raise LookupError(f"{self}: a_row_of_everything makes no row for {before}/{{{name}}}")
-            path = path.replace(f"{{{name}}}", values.get(self.path, values[before]), 1)
+            path = path.replace(f"{{{name}}}", alone or values[before], 1)
         return path
 
 
