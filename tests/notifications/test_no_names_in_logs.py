@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from extensions.logs import configure_logging
 from haven.embedded_servers import free_port
 from haven.operations.models import Job
 from haven.runtime import Runtime
@@ -33,6 +34,8 @@ def test_no_log_has_an_address_or_a_phone(engine, house, settings, mail_server, 
         "sms_api_key": "hush-hush-key",
     }
     runtime = Runtime.start(dataclasses.replace(settings, **changes), engine)
+    # As the worker has it.
+    configure_logging("DEBUG")
     with caplog.at_level(logging.DEBUG):
         run_job(runtime, house.agency_id, job_id)
     assert {one.status for one in told(house)} <= {"SENT", "FAILED", "QUEUED"}
