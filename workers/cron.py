@@ -28,6 +28,7 @@ from haven.db.base import PLATFORM
 from haven.db.session import tenant_session
 from haven.identity.models import Agency
 from haven.leasing import service as leasing
+from haven.notifications.reminders import tell_of_invoices
 from haven.operations import cache, maintenance
 from haven.operations.jobs import due, job_session
 from haven.payments import service as payments
@@ -56,6 +57,7 @@ TASKS: Final = (
     Task("past_leases", 300, leasing.end_past_leases),
     Task("late_fees", 300, billing.request_late_fees),
     Task("books", 900, billing.request_nightly),
+    Task("invoice_notices", 60, tell_of_invoices),
     Task("cache_warm", 300, cache.keep_warm),
     Task("expired_rows", 3600, maintenance.remove_expired),
 )

@@ -15,13 +15,13 @@ from typing import Final, Literal, NamedTuple
 
 import orjson
 import structlog
-from sqlalchemy import LargeBinary, Text, Uuid, exists, select, text
+from sqlalchemy import Integer, LargeBinary, Text, Uuid, exists, select, text
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.db.session import Tenant, set_tenant, tenant_of
 from haven.errors import NotFound
-from haven.operations.alerts import PAYMENTS_NEED_REVIEW, raise_alert
+from haven.operations.alerts import PAYMENTS_NEED_REVIEW, raise_alert, resolve_alert
 from haven.payments.models import MpesaAttempt, Payment
 from haven.payments.mpesa.messages import (
     MAX_BODY_BYTES,
@@ -138,9 +138,17 @@ class _Verdict:
 
 
 _LOCK: Final = text(
-    "SELECT id, kind, attempt_id, body, state, outcome FROM mpesa_inbox"
+    "SELECT id, kind, attempt_id, body, state, outcome, tries FROM mpesa_inbox"
     " WHERE agency_id = :agency_id AND id = :inbox_id FOR NO KEY UPDATE"
-).columns(id=Uuid(), kind=Text(), attempt_id=Uuid(), body=LargeBinary(), state=Text(), outcome=Text())
+).columns(
+    id=Uuid(),
+    kind=Text(),
+    attempt_id=Uuid(),
+    body=LargeBinary(),
+    state=Text(),
+    outcome=Text(),
+    tries=Integer(),
+)
 _CLOSE: Final = text(
     "UPDATE mpesa_inbox SET state = :state, outcome = :outcome, applied_at = :now, tries = tries + 1"
     " WHERE agency_id = :agency_id AND id = :inbox_id"
@@ -156,6 +164,7 @@ class _Inbox(NamedTuple):
     body: bytes
     state: str
     outcome: str | None
+    tries: int
 
 
 def _apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime, *, is_replay: bool) -> str:
@@ -168,6 +177,8 @@ def _apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime, *, is_replay
     if verdict.needs_person:
         about = {"inbox_id": str(inbox.id), "why": verdict.outcome}
         raise_alert(session, PAYMENTS_NEED_REVIEW, f"inbox:{inbox.id}", **about)
+    elif inbox.tries:
+        resolve_alert(session, PAYMENTS_NEED_REVIEW, f"inbox:{inbox.id}")
     return verdict.outcome
 
 
