@@ -24,6 +24,7 @@ __all__ = [
     "HTTP",
     "JOB",
     "MEASURED",
+    "NAME",
     "OUTSIDE",
     "ROUTE",
     "STATEMENT",
@@ -82,7 +83,9 @@ class Monitoring(Base):
         Setting("MONITORING_PREFIX", "haven", "What every key in Redis begins with"),
         Setting("MONITORING_HOST", "", "The name of this host; empty: the operating system's"),
         Setting(
-            "MONITORING_IS_OPERATOR", None, "Callable: may the caller see how it does? (default: nobody)"
+            "MONITORING_IS_OPERATOR",
+            None,
+            "Callable: is who was answered one who sees Server-Timing? (default: nobody)",
         ),
         Setting("METRICS_PATH", "/metrics", "Where Prometheus asks; empty: nowhere"),
         Setting("METRICS_TOKEN", "", "Bearer token for it; empty: only this host itself may ask"),
@@ -104,7 +107,7 @@ class Monitoring(Base):
         recorder = Recorder(Store(client, prefix, of["MONITORING_HOST"]), rules)
         is_operator = of["MONITORING_IS_OPERATOR"] or _nobody
         jobs = JobNumbers(client, prefix)
-        exporter = Exporter(jobs, of["METRICS_TOKEN"], is_operator)
+        exporter = Exporter(jobs, of["METRICS_TOKEN"])
         state = State(recorder, Reader(recorder), exporter, jobs, is_on=of["ENABLE_PERFORMANCE_MONITORING"])
         app.extensions[self.name] = state
         if not state.is_on:
@@ -149,7 +152,7 @@ class Monitoring(Base):
 def measure_outermost(app: Flask) -> None:
     """Measure all that stands around ``app.wsgi_app`` by now too; for an app that wraps itself after its extensions are loaded."""
     state: State | None = app.extensions.get(NAME)
-    if state is not None and state.is_on:
+    if state is not None and state.is_on and not isinstance(app.wsgi_app, Middleware):
         app.wsgi_app = Middleware(app.wsgi_app, state.recorder)  # type: ignore[method-assign]
 
 

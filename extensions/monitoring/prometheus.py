@@ -41,14 +41,12 @@ class Exporter:
     Args:
         jobs: those of the workers.
         token: who shows it as a bearer may read; empty: whoever asks from this host itself.
-        is_operator: whether the request at hand is an operator's, who may read too.
     """
 
-    def __init__(self, jobs: JobNumbers, token: str, is_operator: Callable[[], bool]) -> None:
+    def __init__(self, jobs: JobNumbers, token: str) -> None:
         self._registry = CollectorRegistry()
         self._jobs = jobs
         self._token = token
-        self._is_operator = is_operator
         self._requests = Histogram(
             "haven_http_request_duration_seconds",
             "Time from the first byte that the application sees until the answer is closed",
@@ -98,11 +96,7 @@ class Exporter:
 
     def may_read(self) -> bool:
         """Whether the request at hand may see them."""
-        if self.is_bearer():
-            return True
-        if not self._token and _is_from_here():
-            return True
-        return self._is_operator()
+        return self.is_bearer() or (not self._token and _is_from_here())
 
     def is_bearer(self) -> bool:
         """Whether the request at hand shows the token."""

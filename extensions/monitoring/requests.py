@@ -55,6 +55,7 @@ class Call:
 
     __slots__ = (
         "_body", "_bytes", "_environ", "_give_headers", "_headers", "_is_open", "_iterator", "_recorder",
+        "_route",
         "_started", "_status", "_trace", "began_at", "has_failed",
     )  # fmt: skip
 
@@ -64,6 +65,7 @@ class Call:
         self._give_headers = give_headers
         self._headers: list[tuple[str, str]] = []
         self._status = "500"
+        self._route = ""
         self._bytes = 0
         self._is_open = True
         self._body: Iterable[bytes] = ()
@@ -77,6 +79,8 @@ class Call:
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """Notes the status and passes it on."""
         self._status, self._headers = status, headers
+        # Flask takes its request out of the environment before the body is read.
+        self._route = _route(self._environ)
         if exc_info is None:
             return self._give_headers(status, headers)
         return self._give_headers(status, headers, exc_info)
@@ -140,7 +144,7 @@ class Call:
         finished = Finished(
             at=self.began_at + ms / 1000,
             method=method if method in METHODS else "OTHER",
-            route=_route(environ),
+            route=self._route or _route(environ),
             status=500 if self.has_failed else int(self._status[:3]),
             ms=ms,
             started=self._started,
