@@ -50,7 +50,7 @@ class HealthRegistry:
         """What the checks say, by name, after the longest of their time-outs at the latest."""
         wanted = [self._checks[name] for name in (self._checks if names is None else names)]
         due = [one for one in wanted if not one.is_fresh(self._cached_s)]
-        deadlines = [(one, one.start()) for one in due]
+        deadlines = [(one, one.start(self._cached_s)) for one in due]
         for one, deadline in deadlines:
             one.wait_until(deadline)
         return {one.name: one.answer() for one in wanted}
@@ -73,9 +73,11 @@ class _Running:
     def is_fresh(self, for_s: float) -> bool:
         return self._clock() - self._said_at < for_s
 
-    def start(self) -> float:
-        """Begin, unless it runs; when it should be done, by ``time.monotonic``."""
+    def start(self, fresh_for_s: float) -> float:
+        """Begin, unless it runs or has just answered; when it should be done, by ``time.monotonic``."""
         with self._lock:
+            if self.is_fresh(fresh_for_s):
+                return time.monotonic()
             # A thread that a fork left behind in the parent is not alive here.
             if self._thread is None or not self._thread.is_alive():
                 self._started_at = time.monotonic()

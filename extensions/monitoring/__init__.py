@@ -182,12 +182,20 @@ class PerformanceMetrics:
         return found if found is not None else list(state.recorder.slow)[::-1][:limit]
 
     def get_statements(
-        self, window_ms: float = 3_600_000, limit: int = 50, by: str = "total", *, only_slow: bool = False
+        self,
+        window_ms: float = 3_600_000,
+        limit: int = 50,
+        by: str = "total",
+        *,
+        only_slow: bool = False,
+        fingerprint: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Statements by fingerprint, the first by ``total``, ``mean``, ``max``, ``count`` or ``slow``; times in ms."""
+        """Statements by fingerprint, the first by ``total``, ``mean``, ``max``, ``count`` or ``slow``; or one; times in ms."""
         state = _state()
         state.recorder.flush()
         merged = state.reader.window(window_ms / 1000, (STATEMENT,))
+        if fingerprint is not None:
+            merged = merged.only(STATEMENT, fingerprint)
         told = state.recorder.statements_told(stats.fingerprints(merged))
         return stats.statements(merged, told, by, limit, only_slow=only_slow)
 

@@ -79,6 +79,11 @@ class Merged:
         """Labels → sketch of a metric."""
         return {labels: sketch for (name, labels), sketch in self.series.items() if name == metric}
 
+    def only(self, metric: str, labels: str) -> Merged:
+        """This series and no other, where it was measured."""
+        found = self.series.get((metric, labels))
+        return Merged({} if found is None else {(metric, labels): found})
+
     def one(self, metric: str, labels: str = "") -> Sketch:
         """One series; an empty one where nothing was measured."""
         return self.series.get((metric, labels)) or Sketch()

@@ -85,7 +85,7 @@ def server_statements(session: Session, limit: int) -> dict[str, Any]:
     return {"is_available": True, "reason": None, "statements": [dict(row) for row in rows]}
 
 
-def plan_of(session: Session, statement: str) -> dict[str, Any]:
+def plan_of(session: Session, statement: str) -> Any:
     """How PostgreSQL would run a statement of ours, for values that it does not know: the generic plan, not run.
 
     Args:
@@ -105,8 +105,7 @@ def plan_of(session: Session, statement: str) -> dict[str, Any]:
         raise Conflict(
             f"PostgreSQL cannot plan this statement without its values: {_words(error)}"
         ) from error
-    plan = answer[0] if isinstance(answer, list) else answer
-    return {"plan": plan}
+    return answer[0] if isinstance(answer, list) else answer
 
 
 def _explain(statement: str) -> str:

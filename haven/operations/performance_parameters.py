@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +23,7 @@ STEPS: Final = (10, 60, 300, 600, 1800, 3600, 21_600, 86_400)
 ORDERS: Final = ("total", "mean", "max", "count", "slow")
 EVERY: Final = "*"
 _AIMED_AT: Final = 500
+_FINGERPRINT: Final = re.compile("[0-9a-f]{12}")
 
 
 def _parameter(name: str, schema: dict[str, Any], description: str, *, is_required: bool = False) -> Any:
@@ -48,6 +50,11 @@ SLOW_QUERIES: Final = [
     _WINDOW,
     _LIMIT,
     _parameter("order", {"type": "string", "enum": list(ORDERS), "default": "total"}, "What comes first."),
+    _parameter(
+        "fingerprint",
+        {"type": "string", "pattern": "^[0-9a-f]{12}$"},
+        "Only this statement, and how PostgreSQL would run it (EXPLAIN).",
+    ),
     _parameter("only_slow", {"type": "boolean", "default": False}, "Only those over SLOW_QUERY_THRESHOLD."),
 ]
 HISTORY: Final = [
@@ -82,6 +89,17 @@ class HistoryQuery:
     with_classes: bool
 
 
+@dataclass(frozen=True, slots=True)
+class StatementsQuery:
+    """What is asked of statements: a window, how many, in which order; or one of them."""
+
+    window_s: int
+    limit: int
+    order: str
+    only_slow: bool
+    fingerprint: str | None
+
+
 def read_window(arguments: MultiDict[str, str]) -> int:
     """The window in seconds."""
     return int(_read(arguments, {"window": _window}).get("window", WINDOW_S))
@@ -92,15 +110,18 @@ def read_slow_requests(arguments: MultiDict[str, str]) -> int:
     return int(_read(arguments, {"limit": _limit}).get("limit", LIMIT))
 
 
-def read_slow_queries(arguments: MultiDict[str, str]) -> tuple[int, int, str, bool]:
-    """Window in seconds, how many, in which order, and whether only slow ones."""
-    readers = {"window": _window, "limit": _limit, "order": _order, "only_slow": _yes_or_no}
+def read_slow_queries(arguments: MultiDict[str, str]) -> StatementsQuery:
+    """What is asked of statements."""
+    readers = {
+        "window": _window, "limit": _limit, "order": _order, "only_slow": _yes_or_no, "fingerprint": _fingerprint,
+    }  # fmt: skip
     found = _read(arguments, readers)
-    return (
+    return StatementsQuery(
         found.get("window", WINDOW_S),
         found.get("limit", LIMIT),
         found.get("order", "total"),
         found.get("only_slow", False),
+        found.get("fingerprint"),
     )
 
 
@@ -118,15 +139,13 @@ def read_history(arguments: MultiDict[str, str], now: dt.datetime) -> HistoryQue
     until: dt.datetime = min(found.get("to", now), now)
     since: dt.datetime = found.get("from", until - dt.timedelta(seconds=WINDOW_S))
     if since >= until:
-        raise Invalid.field("from", "must be before to, and not in the future")
+        raise _wrong("from", "must be before to, and not in the future")
     if since < now - dt.timedelta(seconds=WINDOW_MOST_S + DAY_S):
-        raise Invalid.field("from", "must be at most 30 days ago")
+        raise _wrong("from", "must be at most 30 days ago")
     seconds = (until - since).total_seconds()
     step_s = found.get("step") or next((step for step in STEPS if seconds / step <= _AIMED_AT), STEPS[-1])
     if seconds / step_s > POINTS_MOST:
-        raise Invalid.field(
-            "step", f"must give at most {POINTS_MOST} points; these would be {seconds / step_s:.0f}"
-        )
+        raise _wrong("step", f"must give at most {POINTS_MOST} points; these would be {seconds / step_s:.0f}")
     labels = found.get("labels", "")
     return HistoryQuery(
         found.get("metric", "http"),
@@ -136,6 +155,10 @@ def read_history(arguments: MultiDict[str, str], now: dt.datetime) -> HistoryQue
         step_s,
         found.get("classes", False),
     )
+
+
+def _wrong(name: str, detail: str) -> Invalid:
+    return Invalid(f"{name}: {detail}", faults=(Fault(name, detail),))
 
 
 def _read(arguments: MultiDict[str, str], readers: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
@@ -181,6 +204,12 @@ def _step(text: str) -> int:
 def _order(text: str) -> str:
     if text not in ORDERS:
         raise ValidationError(f"must be one of {', '.join(ORDERS)}")
+    return text
+
+
+def _fingerprint(text: str) -> str:
+    if not _FINGERPRINT.fullmatch(text):
+        raise ValidationError("must be the fingerprint of a statement: 12 hexadecimal digits")
     return text
 
 

@@ -14,7 +14,7 @@ from haven.api.encoding import json_response
 from haven.api.guard import current_session, requires
 from haven.api.health import detailed_report
 from haven.api.resource import problems
-from haven.errors import Invalid, NotFound, Unavailable
+from haven.errors import Fault, Invalid, NotFound, Unavailable
 from haven.operations import database_report as database
 from haven.operations import performance_parameters as parameters
 from haven.operations import performance_schemas as schemas
@@ -59,35 +59,35 @@ def read_slow_requests() -> Response:
 @requires("monitoring:read")
 @monitoring.response(200, schemas.SlowQueries)
 @monitoring.doc(
-    summary="Statements by fingerprint, the longest in total first",
+    summary="Statements by fingerprint, the longest in total first; of one its plan",
     parameters=parameters.SLOW_QUERIES,
-    responses=problems(422, 503),
+    responses=problems(404, 409, 422, 503),
 )
 def read_slow_queries() -> Response:
-    window_s, limit, order, only_slow = parameters.read_slow_queries(request.args)
+    asked = parameters.read_slow_queries(request.args)
     rules = _state().recorder.rules
-    found = performance_metrics.get_statements(window_s * 1000, limit, order, only_slow=only_slow)
+    found = performance_metrics.get_statements(
+        asked.window_s * 1000,
+        asked.limit,
+        asked.order,
+        only_slow=asked.only_slow,
+        fingerprint=asked.fingerprint,
+    )
     answer = {
-        "window_s": window_s,
+        "window_s": asked.window_s,
         "threshold_ms": rules.slow_statement_ms,
         "statements": found,
-        "pg_stat_statements": database.server_statements(current_session(), limit),
+        "plan": None if asked.fingerprint is None else _plan(asked.fingerprint),
+        "pg_stat_statements": database.server_statements(current_session(), asked.limit),
     }
     return json_response(answer)
 
 
-@monitoring.route("/monitoring/slow-queries/<string:fingerprint>/plan", methods=["GET"])
-@requires("monitoring:read")
-@monitoring.response(200, schemas.StatementPlan)
-@monitoring.doc(
-    summary="How PostgreSQL would run a statement (EXPLAIN; it is not run)", responses=problems(404, 409, 503)
-)
-def read_plan(fingerprint: str) -> Response:
+def _plan(fingerprint: str) -> Any:
     told = _state().recorder.statements_told([fingerprint]).get(fingerprint)
     if told is None or not told["sample"]:
-        raise NotFound("No statement with this fingerprint was seen lately.")
-    plan = database.plan_of(current_session(), told["sample"])
-    return json_response({"fingerprint": fingerprint, "text": told["text"], **plan})
+        raise NotFound(f"No statement with the fingerprint {fingerprint} was seen lately.")
+    return database.plan_of(current_session(), told["sample"])
 
 
 @monitoring.route("/monitoring/history", methods=["GET"])
@@ -104,7 +104,8 @@ def read_history() -> Response:
     state.recorder.flush()
     points, missing = state.reader.points(asked.metric, asked.since, asked.until, asked.step_s, asked.labels)
     if len(points) > _HISTORY_POINTS_MOST:
-        raise Invalid.field("labels", f"must name one series: these are {len(points)} points")
+        rule = f"must name one series: these are {len(points)} points"
+        raise Invalid(f"labels: {rule}", faults=(Fault("labels", rule),))
     shown = [stats.point_numbers(point, with_classes=asked.with_classes) for point in points]
     answer = {
         "metric": asked.metric,

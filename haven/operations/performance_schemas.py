@@ -42,7 +42,7 @@ class EndpointNumbers(Rates):
     bytes_mean = fields.Float(required=True)
 
 
-class NamespaceNumbers(Schema):
+class CacheNamespace(Schema):
     """Look-ups of one namespace of the cache."""
 
     namespace = fields.String(required=True)
@@ -65,7 +65,7 @@ class Performance(Rates):
     in_flight = fields.Integer(required=True)
     processes = fields.Integer(required=True)
     queue_wait = fields.Nested(Numbers, required=True)
-    cache = fields.List(fields.Nested(NamespaceNumbers), required=True)
+    cache = fields.List(fields.Nested(CacheNamespace), required=True)
     outside = fields.List(fields.Nested(OutsideNumbers), required=True)
     streams = fields.Integer(required=True)
     endpoints = fields.List(fields.Nested(EndpointNumbers), required=True)
@@ -154,15 +154,14 @@ class SlowQueries(Schema):
     window_s = fields.Float(required=True)
     threshold_ms = fields.Float(required=True)
     statements = fields.List(fields.Nested(StatementNumbers), required=True)
+    plan = fields.Dict(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "With `fingerprint`: how PostgreSQL would run it, whatever the values; it was not run."
+        },
+    )
     pg_stat_statements = fields.Nested(ServerStatements, required=True)
-
-
-class StatementPlan(Schema):
-    """How PostgreSQL would run it, whatever the values; it was not run."""
-
-    fingerprint = fields.String(required=True)
-    text = fields.String(required=True)
-    plan = fields.Dict(required=True)
 
 
 class HistoryPoint(Rates):
