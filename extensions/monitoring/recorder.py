@@ -248,18 +248,21 @@ class Recorder:
 
     def _count_work(self, one: Finished, route: str, slot: Slot) -> None:
         slots = self.slots
-        count, ms = one.trace.totals().get(trace.SQL, (0, 0.0))
-        slots.sketch(slot, SQL, route).tally(int(count), ms)
+        beyond = one.trace.beyond.get(trace.SQL, (0, 0.0))
+        count, ms = int(beyond[0]), beyond[1]
         for span in one.trace.spans:
-            if span.kind == trace.SQL:
+            if span.kind == trace.LOOKUP:
+                slots.sketch(slot, CACHE, span.name).tally(1, 0.0)
+            elif span.kind == trace.SQL:
+                count += 1
+                ms += span.ms
                 statement = self._statement(span.name)
                 is_slow = span.ms >= self.rules.slow_statement_ms
                 slots.sketch(slot, STATEMENT, statement.fingerprint).add(span.ms, is_error=is_slow)
                 self._note(statement, one, route, is_slow=is_slow)
             elif span.kind == trace.OUTSIDE:
                 slots.sketch(slot, OUTSIDE, span.name).add(span.ms, is_error=span.has_failed)
-            elif span.kind == trace.LOOKUP:
-                slots.sketch(slot, CACHE, span.name).tally(1, 0.0)
+        slots.sketch(slot, SQL, route).tally(count, ms)
 
     @staticmethod
     def _note(statement: Statement, one: Finished, route: str, *, is_slow: bool) -> None:

@@ -14,7 +14,7 @@ from haven.errors import Conflict
 _TIMEOUT: Final = text("SET LOCAL statement_timeout = '3s'")
 _READ_ONLY: Final = text("SET TRANSACTION READ ONLY")
 _TABLES_MOST: Final = 20
-_PARAMETER: Final = re.compile(r"%\((\w+)\)s|%s")
+_PARAMETER: Final = re.compile(r"(?<!%)%\((\w+)\)s|(?<!%)%s")
 _READS: Final = re.compile(r"\s*(select|with|\(\s*select)\b", re.IGNORECASE)
 _WRITES: Final = re.compile(
     r"\b(insert|update|delete|merge|truncate|drop|alter|create|copy|call|do|grant|set)\b", re.IGNORECASE
@@ -118,9 +118,8 @@ def _explain(statement: str) -> str:
         name = found[1] or f"?{len(numbers)}"
         return f"${numbers.setdefault(name, len(numbers) + 1)}"
 
-    # The driver is given no values, so it takes a per cent sign for one.
-    written = _PARAMETER.sub(numbered, statement).replace("%%", "%")
-    return f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {written}"
+    # What is left of per cent signs stays doubled: the driver halves them, with values or without.
+    return f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {_PARAMETER.sub(numbered, statement)}"
 
 
 def _unavailable(reason: str) -> dict[str, Any]:
