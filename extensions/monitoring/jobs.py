@@ -99,7 +99,8 @@ def measured_job(recorder: Recorder, numbers: JobNumbers, kind: str) -> Iterator
                 bytes=0,
                 wait_ms=None,
                 has_failed=has_failed,
-                headers=[("x-request-id", measure.request_id)],
+                content_type="",
+                request_id=measure.request_id,
                 trace=work,
             )
         )

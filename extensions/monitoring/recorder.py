@@ -235,7 +235,7 @@ class Recorder:
             slots.sketch(slot, WAIT, "").add(one.wait_ms)
         for told in self.on_finished:
             told(one)
-        if one.header("content-type").startswith(_EVENT_STREAM):
+        if one.content_type.startswith(_EVENT_STREAM):
             # It is as long as its client listens: that says nothing of how fast the application is.
             slots.sketch(slot, STREAM, route).add(one.ms, is_error=one.is_error)
             return
@@ -268,7 +268,7 @@ class Recorder:
     def _note(statement: Statement, one: Finished, route: str, *, is_slow: bool) -> None:
         """Whose statement it is: the last request where it was slow, else the first one that sent it."""
         if is_slow or not statement.request_id:
-            statement.request_id, statement.route = one.header("x-request-id"), route
+            statement.request_id, statement.route = one.request_id, route
             statement.told_at = 0.0
 
     def _statement(self, sample: str) -> Statement:

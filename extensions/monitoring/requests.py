@@ -16,6 +16,8 @@ ROUTE: Final = "haven.route"
 MEASURED: Final = "haven.measured"
 NO_ROUTE: Final = "(no route)"
 """What every path is counted under that no rule knows: an attacker's paths are one series."""
+_CONTENT_TYPE: Final = frozenset({"Content-Type", "content-type"})
+_REQUEST_ID: Final = frozenset({"X-Request-ID", "X-Request-Id", "x-request-id"})
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LONGEST_WAIT_MS: Final = 600_000.0
 
@@ -36,12 +38,9 @@ class Finished(NamedTuple):
     bytes: int
     wait_ms: float | None
     has_failed: bool
-    headers: list[tuple[str, str]]
+    content_type: str
+    request_id: str
     trace: trace.Trace
-
-    def header(self, name: str) -> str:
-        """A header of the answer, or an empty text; ``name`` in lower case."""
-        return next((value for key, value in self.headers if key.lower() == name), "")
 
     @property
     def is_error(self) -> bool:
@@ -52,16 +51,29 @@ class Call:
     """A call of the application, and the body that it answers with."""
 
     __slots__ = (
-        "_body", "_bytes", "_environ", "_give_headers", "_headers", "_is_open", "_iterator", "_recorder",
+        "_body",
+        "_bytes",
+        "_content_type",
+        "_environ",
+        "_give_headers",
+        "_is_open",
+        "_iterator",
+        "_recorder",
+        "_request_id",
         "_route",
-        "_started", "_status", "_trace", "began_at", "has_failed",
+        "_started",
+        "_status",
+        "_trace",
+        "began_at",
+        "has_failed",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder, environ: dict[str, Any], give_headers: Callable[..., Any]) -> None:
         self._recorder = recorder
         self._environ: dict[str, Any] = environ
         self._give_headers = give_headers
-        self._headers: list[tuple[str, str]] = []
+        self._content_type = ""
+        self._request_id = ""
         self._status = "500"
         self._route = ""
         self._bytes = 0
@@ -76,7 +88,13 @@ class Call:
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """Notes the status and passes it on."""
-        self._status, self._headers = status, headers
+        self._status = status
+        # Not the list itself: what waits to be counted should be few objects for the garbage collector to walk.
+        for name, value in headers:
+            if name in _CONTENT_TYPE:
+                self._content_type = value
+            elif name in _REQUEST_ID:
+                self._request_id = value
         # Flask takes its request out of the environment before the body is read.
         self._route = _route(self._environ)
         if exc_info is None:
@@ -149,7 +167,8 @@ class Call:
             bytes=self._bytes,
             wait_ms=_wait_ms(environ.get("HTTP_X_REQUEST_START"), self.began_at),
             has_failed=self.has_failed,
-            headers=self._headers,
+            content_type=self._content_type,
+            request_id=self._request_id,
             trace=self._trace,
         )
         trace.end()

@@ -30,7 +30,7 @@ def slow_request(one: Finished, fingerprint: Callable[[str], tuple[str, str]]) -
     longest = sorted(work, key=lambda span: -span.ms)[:SPANS_KEPT]
     return {
         "at": round(one.at, 3),
-        "request_id": one.header("x-request-id"),
+        "request_id": one.request_id,
         "method": one.method,
         "route": one.route,
         "status": one.status,

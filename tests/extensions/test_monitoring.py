@@ -49,14 +49,19 @@ def make_app(redis_url):
         )
         load_extensions(app, [PATH])
         app.add_url_rule("/units/<int:number>", "unit", lambda number: {"number": number})
-        app.add_url_rule("/wrong", "wrong", lambda: 1 / 0)
-        app.add_url_rule("/slow", "slow", lambda: time.sleep(0.06) or "slow")
+        app.add_url_rule("/wrong", "wrong", lambda: str(1 / 0))
+        app.add_url_rule("/slow", "slow", _slowly)
         app.add_url_rule("/stream", "stream", lambda: Response(_parts()))
         app.add_url_rule("/broken", "broken", lambda: Response(_broken()))
         app.add_url_rule("/events", "events", lambda: Response(_parts(), content_type="text/event-stream"))
         return app
 
     return make
+
+
+def _slowly() -> str:
+    time.sleep(0.06)
+    return "slow"
 
 
 def _parts() -> Iterable[bytes]:
@@ -70,7 +75,7 @@ def _broken() -> Iterable[bytes]:
     raise OSError("the disk is gone")
 
 
-def ask(app: Flask, path: str, **options) -> Response:
+def ask(app: Flask, path: str, **options):
     answer = app.test_client().get(path, **options)
     answer.get_data()
     return answer
@@ -127,7 +132,8 @@ def test_nought_and_what_is_under_it_have_a_bin_and_nothing_has_no_percentile():
     for value in (0.0, -3.0, 1e300):
         sketch.add(value)
     low, *_, high = sketch.quantiles((0.0, 0.5, 1.0))
-    assert (low, high) == (0.0, pytest.approx(1e15, rel=0.01))
+    assert low == 0.0
+    assert high == pytest.approx(1e15, rel=0.01)
     assert sketch.counts_between((1, 10)) == [2, 0, 1]
 
 
@@ -242,7 +248,7 @@ def test_what_raises_past_the_application_is_an_error(make_app):
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        Middleware(raises, app.extensions["monitoring"].recorder)({"REQUEST_METHOD": "BREW"}, None)
+        Middleware(raises, app.extensions["monitoring"].recorder)({"REQUEST_METHOD": "BREW"}, lambda *_: None)
     stats = stats_of(app)
     assert [(one["method"], one["route"], one["errors"]) for one in stats["endpoints"]] == [
         ("OTHER", "/fast", 1)
@@ -349,7 +355,7 @@ def test_a_text_with_a_value_in_it_loses_it():
 
 
 def test_operators_alone_are_told_the_timing(make_app):
-    seen = []
+    seen: list[int] = []
     app = make_app(MONITORING_IS_OPERATOR=lambda: bool(seen))
     assert "Server-Timing" not in ask(app, "/units/1").headers
     seen.append(1)
