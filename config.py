@@ -19,6 +19,7 @@ DEFAULT_EXTENSIONS = (
     "extensions.rate_limiting:RateLimiting",
     "extensions.circuit_breaker:CircuitBreaker",
     "extensions.caching:Caching",
+    "extensions.monitoring:Monitoring",
 )
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -207,6 +208,13 @@ class Settings:
     )
     api_cache_ttl: int = _setting(1800, "Life of cached answers", unit="s", low=1, high=86_400)
     enable_performance_monitoring: bool = _setting(True, "Measure requests")
+    slow_requests_kept: int = _setting(
+        200, "Slow requests kept with their breakdown, over all processes", low=1, high=10_000
+    )
+    metrics_token: str = _setting(
+        "",
+        "Who shows it as a bearer may read /metrics and the details of /health; empty: only this host reads /metrics",
+    )
     memory_monitoring_interval: int = _setting(
         60_000, "Time between memory measurements", unit="ms", low=1000, high=3_600_000
     )

@@ -2,7 +2,9 @@
 
 import gc
 import os
+import shutil
 import signal
+import tempfile
 import threading
 from typing import Any
 
@@ -30,6 +32,27 @@ errorlog = "-"
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
 
 
+def _share_numbers() -> None:
+    """Give the processes of this server a directory for what /metrics tells of all of them; emptied at a start.
+
+    Before the application is imported: prometheus_client looks once. Neither at a reload (SIGHUP), which reads this file
+    anew, nor at an upgrade (USR2), whose old processes still write there, is it emptied.
+    """
+    owner = os.environ.get("HAVEN_METRICS_OF")
+    if owner == str(os.getpid()) or "GUNICORN_PID" in os.environ:
+        return
+    os.environ["HAVEN_METRICS_OF"] = str(os.getpid())
+    if owner is not None or "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        # Not inherited from a server that started this one: its directory is its own.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="haven-metrics-")
+    from extensions.monitoring.prometheus import prepare_directory
+
+    prepare_directory()
+
+
+_share_numbers()
+
+
 def when_ready(server: Any) -> None:
     """Stop politely; and everything that is loaded by now stays: the collector need not look at it, nor the fork copy it."""
     _drain_before_stopping(server)
@@ -47,6 +70,20 @@ def post_worker_init(worker: Any) -> None:
     """A worker that is told to stop ends its event streams: their clients come back to its successor."""
     application = worker.app.wsgi()
     application.extensions["haven_streams"].is_serving = lambda: worker.alive
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """What a process that is gone had open or in flight counts no more; what it has counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    """Remove the directory that this server has made for itself."""
+    directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+    if os.path.basename(directory).startswith("haven-metrics-") and "GUNICORN_PID" not in os.environ:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def pre_request(worker: Any, request: Any) -> None:

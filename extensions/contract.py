@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from flask import Blueprint, Flask
 
@@ -29,11 +29,16 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number at one moment; ``labels`` tell apart those of a name."""
+    """One number at one moment; ``labels`` tell apart those of a name.
+
+    A name that ends in ``_total`` only grows. ``merge`` is what one makes of the numbers of several processes: their sum, or
+    the largest where each tells of the same thing (a state, a lag).
+    """
 
     name: str
     value: float
     labels: Mapping[str, str] = field(default_factory=dict)
+    merge: Literal["sum", "max"] = "sum"
 
 
 @runtime_checkable

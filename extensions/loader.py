@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from typing import Final
 
 from flask import Flask
 
-from extensions.contract import Base, Extension
+from extensions.contract import Base, Extension, Health
+from extensions.health import EXTENSION as HEALTH
+from extensions.health import HealthRegistry
 
 GROUP: Final = "haven.extensions"
 LOADED: Final = "haven_extensions"
@@ -31,12 +33,14 @@ def load_extensions(app: Flask, paths: Iterable[str]) -> list[Extension]:
     found = [_make(path) for path in [*paths, *(point.value for point in entry_points(group=GROUP))]]
     _check_names(found)
     loaded: list[Extension] = []
+    checks = app.extensions.setdefault(HEALTH, HealthRegistry())
     for extension in _ordered(found):
         extension.init_app(app)
         blueprint = getattr(extension, "blueprint", None)
         if blueprint is not None:
             app.register_blueprint(blueprint)
         loaded.append(extension)
+        checks.add(extension.name, _check(app, extension))
     app.extensions[LOADED] = loaded
     return loaded
 
@@ -46,6 +50,14 @@ def run_after_fork(app: Flask) -> None:
     for extension in app.extensions.get(LOADED, ()):
         if isinstance(extension, Base):
             extension.after_fork(app)
+
+
+def _check(app: Flask, extension: Extension) -> Callable[[], Health]:
+    def check() -> Health:
+        with app.app_context():
+            return extension.health()
+
+    return check
 
 
 def _make(path: str) -> Extension:

@@ -11,7 +11,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config import Settings, load_settings
 from extensions.database import Database, reading_of
+from extensions.hold_off import guarded_redis
 from extensions.loader import load_extensions, run_after_fork
+from extensions.monitoring import NAME as MONITORING
+from extensions.monitoring import measure_outermost
 from haven import __version__
 from haven.api import guard, health
 from haven.api.docs import describe, docs_blueprint
@@ -34,6 +37,8 @@ from haven.leasing.routes import blueprints as leasing
 from haven.notifications.routes import blueprint as notifications
 from haven.operations import rate_limits
 from haven.operations.cache_routes import blueprint as cache
+from haven.operations.metric_history import RollupHistory
+from haven.operations.queue_numbers import queue_numbers
 from haven.operations.route_classes import CLASSES
 from haven.operations.routes import blueprints as operations
 from haven.payments.hooks import blueprint as hooks
@@ -49,7 +54,7 @@ _SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_EXEMPT_FROM_LIMIT = ("/health", "/alive", "/ready", f"{API}/hooks/")
+_EXEMPT_FROM_LIMIT = ("/health", "/alive", "/ready", "/metrics", f"{API}/hooks/")
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -76,6 +81,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     _start_runtime(app, settings)
     places = min(settings.event_streams, settings.web_threads // 2)
     app.extensions[STREAMS] = Streams(places, settings.event_stream_life)
+    _start_monitoring(app, settings)
     _register_blueprints(app)
     register_problem_handlers(app)
     app.after_request(_secure)
@@ -83,6 +89,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     put_before(app, [one for one in _SECURITY_HEADERS.items() if one[0] != "Cache-Control"])
     app.extensions["haven_drain"] = Drain()
     app.extensions["after_fork"] = lambda: run_after_fork(app)
+    # The last, so that it stands around all others.
+    measure_outermost(app)
     return app
 
 
@@ -100,6 +108,7 @@ def _flask_settings(settings: Settings) -> dict[str, Any]:
         "RATE_LIMIT_EXEMPT": guard.is_exempt,
         "RATE_LIMIT_EXEMPT_PATHS": _EXEMPT_FROM_LIMIT,
         "RATE_LIMIT_CLASSES": CLASSES,
+        "MONITORING_IS_OPERATOR": guard.is_known_operator,
     }
 
 
@@ -130,6 +139,17 @@ def _start_runtime(app: Flask, settings: Settings) -> None:
     passwords = Passwords(settings.argon2_memory_kib, settings.argon2_time_cost)
     app.extensions["haven_principals"] = principals
     app.extensions["haven_sign_in"] = SignIn(rules, passwords, principals)
+
+
+def _start_monitoring(app: Flask, settings: Settings) -> None:
+    health.add_checks(app)
+    state = app.extensions.get(MONITORING)
+    if state is None:
+        return
+    runtime: Runtime = app.extensions["haven"]
+    state.reader.history = RollupHistory(runtime.engine)
+    queues = guarded_redis(settings.redis_url, settings.redis_timeout / 1000, db=settings.job_queue_redis_db)
+    state.recorder.samplers.append(lambda: queue_numbers(queues))
 
 
 def _register_blueprints(app: Flask) -> None:

@@ -20,6 +20,7 @@ from extensions.caching.cache import Cache
 from extensions.caching.cache import Rules as CacheRules
 from extensions.circuit_breaker.breaker import Breakers
 from extensions.circuit_breaker.rules import Rules as BreakerRules
+from extensions.database.counting import SlowStatement, Watch
 from extensions.database.replica import Reading, make_reading
 from extensions.hold_off import GuardedRedis, guarded_redis
 from haven.db.migrate import sqlalchemy_url
@@ -34,6 +35,7 @@ CRON: Final = "haven-cron"
 """What PostgreSQL calls the connections of a worker, and of the clock."""
 RUNNER: Final = "workers.runner.run"
 _WAKE_TTL_S: Final = 3600
+_SLOW_KEPT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def _reading(settings: Settings, primary: Engine, client: redis.Redis) -> Readin
 def worker_engine(settings: Settings, url: str, name: str = WORKER) -> Engine:
     """The engine of a process that is no web process: few connections, the same time-outs."""
     options = f"-c statement_timeout={settings.db_statement_timeout * 10} -c timezone=UTC"
-    return create_engine(
+    engine = create_engine(
         sqlalchemy_url(url),
         pool_size=2,
         max_overflow=4,
@@ -126,6 +128,12 @@ def worker_engine(settings: Settings, url: str, name: str = WORKER) -> Engine:
             "options": options,
         },
     )
+    Watch(settings.slow_query_threshold, _SLOW_KEPT, _log_slow, lambda: name).attach(engine)
+    return engine
+
+
+def _log_slow(statement: SlowStatement) -> None:
+    log.warning("slow_statement", ms=round(statement.ms), where=statement.context, text=statement.text)
 
 
 def jobs_redis(settings: Settings, timeout_s: float | None) -> redis.Redis:

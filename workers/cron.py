@@ -29,7 +29,7 @@ from haven.db.session import tenant_session
 from haven.identity.models import Agency
 from haven.leasing import service as leasing
 from haven.notifications.reminders import tell_of_invoices
-from haven.operations import cache, maintenance
+from haven.operations import cache, maintenance, metric_history
 from haven.operations.jobs import due, job_session
 from haven.payments import service as payments
 from haven.runtime import CRON, Runtime, worker_engine
@@ -59,6 +59,7 @@ TASKS: Final = (
     Task("books", 900, billing.request_nightly),
     Task("invoice_notices", 60, tell_of_invoices),
     Task("cache_warm", 300, cache.keep_warm),
+    Task("metric_rollup", 60, metric_history.roll_up),
     Task("expired_rows", 3600, maintenance.remove_expired),
 )
 

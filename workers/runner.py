@@ -15,7 +15,7 @@ import structlog
 import haven.models  # noqa: F401  every table must be known before the first query
 from config import load_settings
 from haven.errors import HavenError
-from haven.operations import jobs
+from haven.operations import job_measures, jobs
 from haven.operations.kinds import KINDS
 from haven.runtime import Runtime
 
@@ -39,10 +39,12 @@ def run_job(runtime: Runtime, agency_id: uuid.UUID, job_id: uuid.UUID) -> str:
     if job is None:
         return "SKIPPED"
     context = jobs.JobContext(runtime, agency_id, job_id, f"job:{job.kind}", job.request_id)
-    with structlog.contextvars.bound_contextvars(
-        job_id=str(job_id), kind=job.kind, request_id=job.request_id
+    with (
+        structlog.contextvars.bound_contextvars(job_id=str(job_id), kind=job.kind, request_id=job.request_id),
+        job_measures.measured(runtime, job.kind, job.request_id) as measure,
     ):
-        return _attempt(context, job.kind, job.arguments)
+        measure.status = _attempt(context, job.kind, job.arguments)
+        return measure.status
 
 
 def _attempt(context: jobs.JobContext, kind: str, arguments: dict[str, Any]) -> str:

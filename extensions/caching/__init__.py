@@ -136,7 +136,7 @@ class Caching(Base):
         for name, number in state.cache.statistics.total.items():
             yield Metric(f"caching_{name}_total", number)
         yield Metric("caching_local_bytes", state.cache.local.bytes)
-        yield Metric("caching_redis_left_alone", int(state.cache.link.breaker.is_open))
+        yield Metric("caching_redis_left_alone", int(state.cache.link.breaker.is_open), merge="max")
 
     def release(self, pressure: float) -> int:
         """Let go of answers kept in the process."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from redis.cluster import RedisCluster
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from extensions import trace
 from extensions.addresses import Client, connect
 from extensions.caching.breaker import Breaker
 
@@ -73,6 +75,7 @@ class Link:
         """
         if not self._url or not self.breaker.allows():
             raise Unavailable
+        started = time.perf_counter()
         try:
             result = act(self._connected())
         except ResponseError as error:
@@ -82,6 +85,8 @@ class Link:
         except (RedisError, OSError) as error:
             self.breaker.failed()
             raise Unavailable(str(error)) from error
+        finally:
+            trace.add(trace.CACHE, "redis", started, (time.perf_counter() - started) * 1000)
         self.breaker.succeeded()
         return result
 

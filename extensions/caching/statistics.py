@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
+from extensions import trace
 from extensions.caching.keys import Keys
 from extensions.caching.link import Link, Unavailable
 
@@ -21,6 +22,7 @@ HITS, MISSES, STALE, BYPASSED, COMPUTED, BYTES = (
 )  # fmt: skip
 ALL: Final = "+"
 """The owner under which the counts of all owners are added up."""
+_OUTCOMES: Final = frozenset({HITS, MISSES, STALE, BYPASSED})
 FIELDS: Final = (HITS, MISSES, STALE, BYPASSED, COMPUTED, BYTES)
 
 
@@ -54,6 +56,8 @@ class Statistics:
         self.total: Counter[str] = Counter()
 
     def count(self, owner: str, namespace: str, field: str, number: int = 1) -> None:
+        if field in _OUTCOMES:
+            trace.add(trace.LOOKUP, f"{namespace}:{field}")
         with self._lock:
             self.total[field] += number
             if len(self._waiting) < _WAITING_MOST:

@@ -72,7 +72,7 @@ class CircuitBreaker(Base):
     def collect(self) -> Iterable[Metric]:
         breakers: Breakers = current_app.extensions[self.name]
         for one in breakers:
-            yield Metric("circuit_breaker_state", _LEVEL[one.state()], {"circuit": one.name})
+            yield Metric("circuit_breaker_state", _LEVEL[one.state()], {"circuit": one.name}, merge="max")
             for outcome, count in sorted(one.counts.items()):
                 labels = {"circuit": one.name, "outcome": str(outcome)}
                 yield Metric("circuit_breaker_calls_total", count, labels)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from redis import RedisError
 
+from extensions import trace
 from extensions.circuit_breaker.local import LocalCircuit
 from extensions.circuit_breaker.rules import Circuit, Decision, Outcome, Rules, Standing, State
 from extensions.circuit_breaker.shared import SharedCircuit
@@ -88,15 +89,18 @@ class Breaker:
             self.counts["refused"] += 1
             raise CircuitOpen(self.name, decision.wait_s)
         call, started = Call(), self._clock()
+        began = time.perf_counter()
         try:
             yield call
         except Exception as error:
+            self._trace(began, has_failed=True)
             self._tell(circuit, permit, decision, self._outcome(started, failed=is_failure(error)))
             raise
         except BaseException:
             # The process is told to stop: that says nothing of the other side.
             self._tell(circuit, permit, decision, Outcome.ABANDONED)
             raise
+        self._trace(began, has_failed=call.has_failed)
         self._tell(circuit, permit, decision, self._outcome(started, failed=call.has_failed))
 
     @property
@@ -134,6 +138,10 @@ class Breaker:
             # Its permit comes back by itself; of its outcome this process learns at least for itself.
             self._leave_redis(error)
             self._noted(self._local.tell(permit, self._local.ask(permit).generation, outcome))
+
+    def _trace(self, began: float, *, has_failed: bool) -> None:
+        ms = (time.perf_counter() - began) * 1000
+        trace.add(trace.OUTSIDE, self.name, began, ms, has_failed=has_failed)
 
     def _outcome(self, started: float, *, failed: bool) -> Outcome:
         is_slow = self._clock() - started >= self._rules.slow_call_s

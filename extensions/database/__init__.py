@@ -99,8 +99,8 @@ class Database(Base):
             yield Metric(f"database_pool_{name}", value)
         replica = reading_of(current_app).replica
         if replica is not None:
-            yield Metric("database_replica_is_read", float(replica.is_fresh))
-            yield Metric("database_replica_lag_seconds", replica.look.lag_s)
+            yield Metric("database_replica_is_read", float(replica.is_fresh), merge="max")
+            yield Metric("database_replica_lag_seconds", replica.look.lag_s, merge="max")
 
     def slow_statements(self) -> list[SlowStatement]:
         """The slow statements that are kept, the newest last."""
@@ -147,9 +147,8 @@ class Database(Base):
         if counted is not None:
             g.statements, g.statements_ms = counted.count, counted.total_ms
             if self.setting(current_app, "DATABASE_SERVER_TIMING"):
-                response.headers["Server-Timing"] = (
-                    f'db;dur={counted.total_ms:.2f};desc="{counted.count} statements"'
-                )
+                told = f'db;dur={counted.total_ms:.2f};desc="{counted.count} statements"'
+                response.headers.setdefault("Server-Timing", told)
         return response
 
 

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, event
 
+from extensions import trace
+
 TEXT_LONGEST: Final = 2000
 _NUMBERED = re.compile(r"(, )?%\((\w+?)_?\d+(?:_\d+)?\)s")
 
@@ -99,6 +101,7 @@ class Watch:
         self, _connection: Any, _cursor: Any, text: str, _values: Any, context: Any, _many: bool
     ) -> None:
         ms = (time.perf_counter() - context.started) * 1000
+        trace.add(trace.SQL, text, context.started, ms)
         self.count += 1
         self.total_ms += ms
         counted = _current.get()

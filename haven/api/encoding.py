@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from typing import Any
 
 import orjson
 from flask import Response
 from flask.json.provider import JSONProvider
+
+from extensions import trace
 
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
 
@@ -20,7 +23,10 @@ def _other(value: Any) -> str:
 
 def encode(value: Any) -> bytes:
     """``value`` as UTF-8 JSON; ``Decimal`` becomes text with its own digits ("25000.00")."""
-    return orjson.dumps(value, default=_other, option=_OPTIONS)
+    started = time.perf_counter()
+    text = orjson.dumps(value, default=_other, option=_OPTIONS)
+    trace.add(trace.JSON, "orjson", started, (time.perf_counter() - started) * 1000)
+    return text
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -21,6 +21,7 @@ from extensions.caching.answers import as_wsgi, wants_fresh
 from extensions.caching.cache import Guess
 from extensions.caching.link import Unavailable
 from extensions.logs import Answered, Logs, request_id_of, trace_id_of, write_request
+from extensions.monitoring.requests import ROUTE
 from extensions.rate_limiting import RateLimiting
 from extensions.rate_limiting import State as Limiting
 from extensions.rate_limiting.ahead import Ahead
@@ -144,6 +145,7 @@ class FastPath:
         headers.append(("X-Request-ID", request_id))
         if hit.standings:
             headers += told(hit.standings)
+        environ[ROUTE] = view.path
         start_response(status, headers)
         self.answered += 1
         answered = Answered(

@@ -139,6 +139,12 @@ def is_signed_in_administrator(principal: Principal) -> bool:
     return principal.role in _EXEMPT_ROLES and principal.api_key_id is None
 
 
+def is_known_operator() -> bool:
+    """Whether the caller of the request at hand has turned out to be an operator; asks no database."""
+    principal = g.get("principal")
+    return isinstance(principal, Principal) and "monitoring:read" in principal.permissions
+
+
 def current_session() -> Session:
     """The request's database session."""
     if (replica := g.get("replica_session")) is not None:

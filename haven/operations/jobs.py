@@ -245,6 +245,7 @@ def job_session(
     with Session(runtime.engine, expire_on_commit=False) as session:
         session.info["wake"] = runtime.wake
         session.info["cache"] = runtime.cache
+        session.info["redis"] = runtime.redis
         set_tenant(session, Tenant(agency_id, actor, request_id))
         with session.begin():
             yield session

@@ -184,7 +184,11 @@ class MetricRollup(Base):
     errors: Mapped[int] = mapped_column(server_default="0")
     sketch: Mapped[bytes | None] = mapped_column(BYTEA)
 
-    __table_args__ = (PrimaryKeyConstraint("metric", "step_s", "slot", "labels"),)
+    __table_args__ = (
+        PrimaryKeyConstraint("metric", "step_s", "slot", "labels"),
+        Index("metric_rollup_series_idx", "metric", "labels", "step_s", "slot"),
+        Index("metric_rollup_step_idx", "step_s", "slot"),
+    )
 
 
 class CacheDebt(Base):

@@ -35,6 +35,7 @@ from haven.operations import rate_limits, schemas, webhook_endpoints
 from haven.operations import webhooks as webhook_service
 from haven.operations.models import Job, WebhookDelivery, WebhookEndpoint
 from haven.operations.monitoring_routes import monitoring
+from haven.operations.performance_routes import read_performance  # noqa: F401  its module adds to monitoring
 from haven.operations.schemas import JobRow
 
 jobs = Blueprint("jobs", __name__, description="Background work: its state, progress and result.")

@@ -27,6 +27,9 @@ SETTLED_S = 1.0
 """After this the hold-off is open in every process: what was on its way when Redis went has waited its time-out."""
 
 
+TOKEN = "shows the details of health"
+
+
 @dataclass
 class Stack:
     """A web server whose Redis is reached over a network that can be made bad."""
@@ -36,7 +39,8 @@ class Stack:
     server: WebServer
 
     def parts(self) -> dict[str, Any]:
-        answer = httpx.get(f"{self.server.url}/health/detailed", timeout=10)
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        answer = httpx.get(f"{self.server.url}/health/detailed", headers=bearer, timeout=10)
         found: dict[str, Any] = answer.json()["parts"]
         return found
 
@@ -53,6 +57,7 @@ def stack(environ, tmp_path_factory):
             # As it is by default; other tests are given more.
             "REDIS_TIMEOUT": "250",
             "CACHE_TIMEOUT": "0.2",
+            "METRICS_TOKEN": TOKEN,
         }
         server = WebServer(settings, folder / "web.log", "wsgi:app")
         try:

@@ -74,3 +74,19 @@ def test_no_log_holds_a_phone_a_token_or_a_key(live):
         for line in re.findall(f"^.*{re.escape(secret)}.*$", log, re.MULTILINE)[:1]
     ]
     assert found == []
+
+
+@pytest.mark.req("M9")
+def test_no_log_holds_a_phone_or_an_address_of_the_demos_tenants(live):
+    people = live.get("/tenants?limit=200")["data"]
+    for person in [one for one in people if one["phone"] and one["email"]][:10]:
+        live.get(f"/tenants/{person['id']}")
+        live.get(f"/tenants?q={person['phone'].removeprefix('+')}")
+        live.get(f"/tenants?email={person['email']}")
+    phones = [person["phone"].removeprefix("+254") for person in people if person["phone"]]
+    addresses = [person["email"] for person in people if person["email"]]
+    assert len(phones) > 20
+    assert addresses
+    for name in LOGS:
+        log = live.stack.log(name)
+        assert [one for one in (*phones, *addresses) if one in log] == [], name

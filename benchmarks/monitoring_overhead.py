@@ -1,0 +1,138 @@
+"""What all of monitoring costs a request: the list of properties with it and without it, in turn, in one run.
+
+`python -m benchmarks.monitoring_overhead [rounds]`. CPU time of the whole process, so that the thread which counts and sends
+is paid for too; wall time on a busy machine says little. Each round asks both ways, in an order that changes; the figure is
+the median of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import statistics
+import sys
+import time
+from typing import Any, Final
+
+from flask import Flask
+from sqlalchemy import create_engine
+from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+from config import Settings, load_settings
+from extensions.logs import configure_logging
+from haven.app import create_app
+from haven.db.migrate import sqlalchemy_url
+from haven.db.prepare import APP_ROLE, OWNER_ROLE
+from haven.db.session import tenant_session
+from haven.identity.models import ApiKey
+from haven.identity.tokens import new_api_key
+from tests.api.conftest import make_agency, make_user
+from tests.support.builders import a_property
+from tests.support.servers import ThrowAwayServers
+
+ROUNDS: Final = 15
+TURN_S: Final = 1.0
+"""CPU of one turn: as long as the time between two sendings of a process."""
+PROPERTIES: Final = 50
+DATABASE: Final = "haven_bench"
+BUDGET: Final = 1.05
+"""M8: under 5 % of a request's time."""
+
+
+def main() -> None:
+    """Print the median ratio of each way."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    servers = ThrowAwayServers()
+    try:
+        addresses = servers.start()
+        addresses.new_database(DATABASE)
+        settings = load_settings(
+            {
+                "DATABASE_URL": addresses.database_url(APP_ROLE, DATABASE),
+                "DATABASE_OWNER_URL": addresses.database_url(OWNER_ROLE, DATABASE),
+                "REDIS_URL": f"{addresses.redis_url}/0",
+                "SECRET_KEY": "a key that is used in benchmarks and nowhere else",
+                "RATE_LIMIT_MAX_REQUESTS": "10000000",
+                "ARGON2_MEMORY_KIB": "64",
+                "ARGON2_TIME_COST": "1",
+                "LOG_LEVEL": "WARNING",
+                "CACHE_TIMEOUT": "10",
+                "REDIS_TIMEOUT": "20000",
+            }
+        )
+        token = prepared(settings)
+        for name, is_cached in (("computed", False), ("from the cache", True)):
+            report(name, dataclasses.replace(settings, enable_cache=is_cached), token, rounds)
+    finally:
+        servers.stop()
+
+
+def report(name: str, settings: Settings, token: str, rounds: int) -> None:
+    """Measure one way and print its line."""
+    ways = {
+        is_on: create_app(dataclasses.replace(settings, enable_performance_monitoring=is_on))
+        for is_on in (False, True)
+    }
+    configure_logging("WARNING")
+    # As gunicorn.conf.py does once all is loaded: else each full collection walks both applications.
+    gc.collect()
+    gc.freeze()
+    for app in ways.values():
+        us_a_request(app, token)
+    ratios, off = [], []
+    for number in range(rounds):
+        order = (False, True) if number % 2 else (True, False)
+        taken = {is_on: us_a_request(ways[is_on], token) for is_on in order}
+        ratios.append(taken[True] / taken[False])
+        off.append(taken[False])
+    ratio = statistics.median(ratios)
+    quarters = statistics.quantiles(ratios, n=4)
+    verdict = "within" if ratio < BUDGET else "OVER"
+    print(  # noqa: T201
+        f"GET /properties, {PROPERTIES} rows, {name:15} {statistics.median(off):6.0f} µs without;"
+        f" with monitoring x {ratio:.3f} (quartiles {quarters[0]:.3f} to {quarters[2]:.3f}), {verdict} 5 %"
+    )
+
+
+def us_a_request(app: Flask, token: str) -> float:
+    """CPU of this process (µs), with what it takes to count and send what was measured in a turn."""
+    asked = EnvironBuilder(
+        f"/api/v1/properties?limit={PROPERTIES}", headers=[("Authorization", f"Bearer {token}")]
+    ).get_environ()
+    state: Any = app.extensions["monitoring"]
+    began, count = time.process_time(), 0
+    while time.process_time() - began < TURN_S:
+        count += 1
+        _, status, _ = run_wsgi_app(app.wsgi_app, dict(asked), buffered=True)
+        assert status == "200 OK", status
+    if state.is_on:
+        state.recorder.flush()
+    return (time.process_time() - began) / count * 1e6
+
+
+def prepared(settings: Settings) -> str:
+    """An agency with properties, and an API key of its administrator."""
+    app = create_app(dataclasses.replace(settings, enable_performance_monitoring=False))
+    engine = create_engine(sqlalchemy_url(settings.database_url))
+    agency_id = make_agency(engine)
+    user_id, _ = make_user(app, engine, agency_id, "AGENCY_ADMIN")
+    key = new_api_key(agency_id)
+    with tenant_session(engine, agency_id) as session:
+        session.add(
+            ApiKey(
+                agency_id=agency_id,
+                name="bench",
+                prefix=key.prefix,
+                secret_hash=key.hash,
+                scopes=["*"],
+                created_by=user_id,
+            )
+        )
+    for number in range(PROPERTIES):
+        a_property(engine, agency_id, name=f"Umoja {number}", location="Umoja", county="Nairobi")
+    engine.dispose()
+    return key.text
+
+
+if __name__ == "__main__":
+    main()

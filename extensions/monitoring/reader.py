@@ -1,0 +1,261 @@
+"""What all processes measured in a stretch of time: the newest from Redis, what is older from the roll-ups."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from extensions.monitoring.recorder import Recorder
+from extensions.monitoring.sketch import Sketch
+from extensions.monitoring.slots import SLOT_S, Series, Slot, slot_start
+from extensions.monitoring.store import SLOTS_KEPT_S
+
+log = logging.getLogger(__name__)
+
+LIVE_S: Final = 900
+"""Stretches up to this are read from slots alone."""
+ALIVE_S: Final = 25.0
+"""A process that has not written for so long is not counted as alive; one with nothing to do writes once in a slot."""
+_SERIES_BYTES: Final = 1500
+"""What a series in a slot takes in memory, about: twenty bins in a dictionary."""
+_SETTLED_S: Final = 60
+"""A slot that ended so long ago is not written any more, but by a process that could not reach Redis."""
+_REREAD_S: Final = 300
+"""How long a settled slot is believed: what a process sends late is seen after that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One series in one slot of ``step_s`` seconds that began at ``slot`` (seconds since 1970)."""
+
+    metric: str
+    labels: str
+    slot: int
+    step_s: int
+    sketch: Sketch
+
+
+class Unreadable(Exception):
+    """The history cannot be read now."""
+
+
+class History(Protocol):
+    """Roll-ups in a database. The extension knows none; whoever has one gives it (``Reader.history``).
+
+    Both methods may raise ``Unreadable``.
+    """
+
+    def read(self, metric: str, since: int, until: int, step_s: int, labels: str | None) -> Iterable[Point]:
+        """Points of slots that begin in the time, none finer than ``step_s`` where a coarser one covers it.
+
+        Args:
+            labels: of one series; None: of every one.
+        """
+
+    def rolled_until(self) -> int:
+        """The end of the last minute that was rolled up, in seconds since 1970; 0: none."""
+
+
+@dataclass(slots=True)
+class Merged:
+    """Series over a stretch of time, of all processes. ``missing`` says what could not be read."""
+
+    series: dict[Series, Sketch] = field(default_factory=dict)
+    in_flight: int = 0
+    processes: int = 0
+    missing: list[str] = field(default_factory=list)
+
+    def add(self, series: Series, sketch: Sketch) -> None:
+        found = self.series.get(series)
+        if found is None:
+            found = self.series[series] = Sketch()
+        found.merge(sketch)
+
+    def of(self, metric: str) -> dict[str, Sketch]:
+        """Labels → sketch of a metric."""
+        return {labels: sketch for (name, labels), sketch in self.series.items() if name == metric}
+
+    def only(self, metric: str, labels: str) -> Merged:
+        """This series and no other, where it was measured."""
+        found = self.series.get((metric, labels))
+        return Merged({} if found is None else {(metric, labels): found})
+
+    def one(self, metric: str, labels: str = "") -> Sketch:
+        """One series; an empty one where nothing was measured."""
+        return self.series.get((metric, labels)) or Sketch()
+
+
+@dataclass(slots=True)
+class _Read:
+    at: float
+    series: dict[Series, Sketch]
+
+
+class Reader:
+    """Reads for one app. Slots that are settled are read once.
+
+    Args:
+        recorder: of this process; what it has is all there is while Redis is away.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._settled: dict[int, _Read] = {}
+        self._lock = threading.Lock()
+        self.history: History | None = None
+
+    def window(self, window_s: float, metrics: Sequence[str] = ()) -> Merged:
+        """The last ``window_s`` seconds, in whole slots.
+
+        Args:
+            metrics: those that are wanted of the roll-ups, where it reaches so far back.
+        """
+        now = self._recorder.clock()
+        since = slot_start(now - window_s)
+        merged = Merged()
+        live_since = since
+        if self.history is not None and window_s > LIVE_S:
+            live_since = self._add_history(merged, self.history, since, metrics)
+        live_since = max(live_since, slot_start(now - SLOTS_KEPT_S))
+        self._add_live(merged, range(live_since, slot_start(now) + 1, SLOT_S))
+        return merged
+
+    def points(
+        self, metric: str, since: int, until: int, step_s: int, labels: str | None = None
+    ) -> tuple[list[Point], list[str]]:
+        """The points of a metric by slots of ``step_s``, the oldest first, and what could not be read."""
+        merged: dict[tuple[int, str], Sketch] = {}
+        missing: list[str] = []
+        now = int(self._recorder.clock())
+        live_since = max(slot_start(since), slot_start(now - SLOTS_KEPT_S))
+        if self.history is not None and step_s >= 60:
+            try:
+                live_since = max(live_since, min(self.history.rolled_until(), until))
+                for point in self.history.read(metric, since, min(until, live_since), step_s, labels):
+                    _add_point(merged, point.slot, step_s, point.labels, point.sketch)
+            except Unreadable as error:
+                log.warning("history could not be read: %s", error)
+                missing.append("history")
+        starts = range(live_since, min(until, slot_start(now) + SLOT_S), SLOT_S)
+        for start, series in self._slots(starts, missing).items():
+            for (name, found), sketch in series.items():
+                if name == metric and (labels is None or labels == found):
+                    _add_point(merged, start, step_s, found, sketch)
+        points = [Point(metric, key[1], key[0], step_s, merged[key]) for key in sorted(merged)]
+        return points, missing
+
+    def forget(self) -> int:
+        """Forget what was read before; about how many bytes."""
+        with self._lock:
+            sizes = [len(read.series) for read in self._settled.values()]
+            self._settled.clear()
+        return sum(sizes) * _SERIES_BYTES
+
+    def _add_history(self, merged: Merged, history: History, since: int, metrics: Sequence[str]) -> int:
+        """Add the roll-ups since then; from when on slots are wanted."""
+        try:
+            until = max(history.rolled_until(), since)
+            for metric in metrics:
+                for point in history.read(metric, since, until, 3600, None):
+                    merged.add((point.metric, point.labels), point.sketch)
+        except Unreadable as error:
+            # A dead database is no reason to show nothing: the newest is in Redis.
+            log.warning("history could not be read: %s", error)
+            merged.missing.append("history")
+            return since
+        return until
+
+    def _add_live(self, merged: Merged, starts: Sequence[int]) -> None:
+        for series in self._slots(starts, merged.missing).values():
+            for name, sketch in series.items():
+                merged.add(name, sketch)
+        alive = self._alive()
+        merged.in_flight = sum(slot.in_flight for slot in alive) if alive else self._recorder.in_flight
+        merged.processes = max(len(alive), 1)
+
+    def _alive(self) -> list[Slot]:
+        """The newest slot of each process that is alive."""
+        now = time.time()
+        starts = [slot_start(now - SLOT_S * ago) for ago in (2, 1, 0)]
+        newest = {
+            slot.process: slot
+            for slots in (self._recorder.store.read(starts) or {}).values()
+            for slot in slots
+        }
+        return [slot for slot in newest.values() if now - slot.at <= ALIVE_S]
+
+    def _slots(self, starts: Sequence[int], missing: list[str]) -> dict[int, dict[Series, Sketch]]:
+        """Slot → its series, of all processes; of this one alone while Redis is away."""
+        now = time.time()
+        with self._lock:
+            known = {
+                start: read.series
+                for start, read in self._settled.items()
+                if start + SLOT_S + _SETTLED_S < now and now - read.at < _REREAD_S
+            }
+        wanted = [start for start in starts if start not in known]
+        read = self._recorder.store.read(wanted)
+        if read is None:
+            if self._recorder.store.is_there:
+                missing.append("other processes (Redis is away)")
+            return self._own(starts)
+        fresh = {start: _merged_series(slots) for start, slots in read.items()}
+        self._remember(fresh, now)
+        return {start: known.get(start) or fresh.get(start, {}) for start in starts}
+
+    def _remember(self, fresh: dict[int, dict[Series, Sketch]], now: float) -> None:
+        with self._lock:
+            for start, series in fresh.items():
+                if start + SLOT_S + _SETTLED_S < now:
+                    self._settled[start] = _Read(now, series)
+            for old in sorted(self._settled)[: -SLOTS_KEPT_S // SLOT_S]:
+                del self._settled[old]
+
+    def _own(self, starts: Sequence[int]) -> dict[int, dict[Series, Sketch]]:
+        return {slot.start: slot.series for slot in self._recorder.own_slots(frozenset(starts))}
+
+
+class Cached:
+    """The last answers by key, each for some seconds; one caller computes, the others wait for it."""
+
+    MOST: Final = 64
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._held: dict[object, tuple[float, object]] = {}
+
+    def get(self, key: object, compute: Callable[[], object]) -> object:
+        """The answer, computed where there is none young enough."""
+        with self._lock:
+            at, answer = self._held.get(key, (float("-inf"), None))
+            if self._clock() - at < self._seconds:
+                return answer
+            answer = compute()
+            self._held[key] = (self._clock(), answer)
+            while len(self._held) > self.MOST:
+                del self._held[next(iter(self._held))]
+            return answer
+
+
+def _merged_series(slots: Iterable[Slot]) -> dict[Series, Sketch]:
+    merged = Merged()
+    for slot in slots:
+        for series, sketch in slot.series.items():
+            merged.add(series, sketch)
+    return merged.series
+
+
+def _add_point(
+    merged: dict[tuple[int, str], Sketch], slot: int, step_s: int, labels: str, sketch: Sketch
+) -> None:
+    key = (slot // step_s * step_s, labels)
+    found = merged.get(key)
+    if found is None:
+        found = merged[key] = Sketch()
+    found.merge(sketch)
