@@ -14,11 +14,13 @@ import signal
 import threading
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Final
 
+import psycopg2
 import redis
 import structlog
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Engine, PoolProxiedConnection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 import haven.models  # noqa: F401
@@ -44,17 +46,22 @@ class Leader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._connection: Connection | None = None
+        self._connection: PoolProxiedConnection | None = None
         self.leads = False
 
     def look(self) -> bool:
         """Take the lock, or make sure that it is still held."""
         try:
             if self._connection is None:
-                self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            held = "SELECT pg_try_advisory_lock(:key)" if not self.leads else "SELECT true"
-            self.leads = bool(self._connection.execute(text(held), {"key": _LOCK}).scalar_one())
-        except SQLAlchemyError as error:
+                self._connection = self._engine.raw_connection()
+                self._connection.driver_connection.autocommit = True  # type: ignore[union-attr]
+            with closing(self._connection.cursor()) as cursor:
+                if self.leads:
+                    cursor.execute("SELECT true")
+                else:
+                    cursor.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))
+                self.leads = bool(cursor.fetchone()[0])
+        except (SQLAlchemyError, psycopg2.Error) as error:
             log.warning("database_unavailable", error=type(error).__name__)
             self.release()
         return self.leads
@@ -63,8 +70,8 @@ class Leader:
         """Let another clock lead."""
         self.leads = False
         if self._connection is not None:
+            # Closed rather than given back: the lock goes with the connection.
             self._connection.invalidate()
-            self._connection.close()
             self._connection = None
 
 

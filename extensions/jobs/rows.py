@@ -282,15 +282,16 @@ class Rows:
         return rows
 
     def lost(self, session: Executes, owner: Any, known: Sequence[str]) -> list[RowMapping]:
-        """Fail every waiting job of a kind that is not ``known``: its code is gone."""
+        """Fail every job of a kind that is not ``known``, unless it runs: its code is gone."""
         c = self.table.c
+        is_free = c.status.in_(("QUEUED", "SCHEDULED")) | (
+            (c.status == "RUNNING") & (c.lease_until < func.now())
+        )
+        error = literal("Nothing here knows a job of the kind ", Text) + c.kind + ": its code is gone."
         gone = (
             update(self.table)
-            .where(self._of(owner), c.status.in_(("QUEUED", "SCHEDULED")), c.kind.not_in(known))
-            .values(
-                **_ended("FAILED"),
-                error="Nothing here knows a job of the kind " + c.kind + ": its code is gone.",
-            )
+            .where(self._of(owner), is_free, c.kind.not_in(known))
+            .values(_ended("FAILED") | {"error": error})
             .returning(self.table)
         )
         rows: list[RowMapping] = session.execute(gone).mappings().all()
