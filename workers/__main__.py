@@ -20,7 +20,7 @@ from extensions.jobs.worker import DurableWorker
 from extensions.logs import configure_logging
 from haven.operations.kinds import QUEUES, SHARES
 from haven.runtime import RUNNER, jobs_redis
-from workers.runner import killed
+from workers.runner import killed, prepare
 
 log = structlog.get_logger(__name__)
 _LONGEST_WAIT_S: Final = 30
@@ -35,6 +35,7 @@ def main() -> None:
     _wait_for(connection)
     rules = pool_rules(settings)
     DurableWorker.killed = staticmethod(partial(killed, settings))
+    prepare(settings)
     queues = Queues(jobs_redis(settings, timeout_s=_REDIS_TIMEOUT_S), RUNNER, SHARES)
     log.info("workers_started", least=rules.low, most=rules.high, queues=QUEUES)
     Pool(list(QUEUES), connection, queues, rules).run()

@@ -60,7 +60,7 @@ class Leader:
                     cursor.execute("SELECT true")
                 else:
                     cursor.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))
-                self.leads = bool(cursor.fetchone()[0])
+                self.leads = cursor.fetchone() == (True,)
         except (SQLAlchemyError, psycopg2.Error) as error:
             log.warning("database_unavailable", error=type(error).__name__)
             self.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import importlib
 import os
 import uuid
@@ -35,6 +36,38 @@ class AttemptFailed(Exception):
     """Tells RQ, and so whoever looks at its queues, that the attempt failed; the job's row has it already."""
 
 
+_prepared: list[Runtime] = []
+"""Made before the fork, without a connection: a work horse need not compile what all of them say."""
+
+
+def prepare(settings: Settings) -> None:
+    """Make ready what each work horse needs, in the process that forks them; it keeps no connection."""
+    runtime = Runtime.start(settings)
+    nobody = uuid.UUID(int=0)
+    context = jobs.JobContext(runtime, nobody, nobody, "worker")
+    ledger = _Ledger(context)
+    try:
+        # Of a job that does not exist: each statement is compiled, and changes nothing.
+        run_job(runtime, nobody, nobody)
+        with context.session() as session:
+            jobs.ROWS.change(session, nobody, nobody, **dict.fromkeys(_CLAIMED))
+        for renews in (False, True):
+            ledger.look(renews)
+        ledger.succeed({})
+        ledger.fail("")
+    except SQLAlchemyError as error:
+        log.warning("not_prepared", error=type(error).__name__)
+    runtime.engine.dispose()
+    for client in (runtime.redis, runtime.queues.connection):
+        client.connection_pool.disconnect()
+    _prepared[:] = [runtime]
+    gc.collect()
+    gc.freeze()
+
+
+_CLAIMED = ("status", "attempts", "claim", "worker", "started_at", "lease_until")
+
+
 @lru_cache(maxsize=1)
 def _runtime_of(process_id: int) -> Runtime:  # noqa: ARG001  a connection is never shared over a fork
     return Runtime.start(load_settings())
@@ -46,7 +79,7 @@ def run(agency_id: str, job_id: str) -> str:
     Raises:
         AttemptFailed: the attempt failed.
     """
-    runtime = _runtime_of(os.getpid())
+    runtime = _prepared[0] if _prepared else _runtime_of(os.getpid())
     outcome, words = _run(
         runtime, uuid.UUID(agency_id), uuid.UUID(job_id), Connections(runtime.engine), _worker()
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import subprocess
 import time
 
 import pytest
@@ -11,6 +13,7 @@ from tests.support.at_work import AtWork, at_work
 
 pytestmark = pytest.mark.xdist_group("job_workers")
 SEED = 20261125
+log = logging.getLogger(__name__)
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def work(addresses, worker_number, environ, tmp_path, request):
         yield there
 
 
-def kill_at_random(work: AtWork, draw: random.Random, processes: dict) -> str:
+def kill_at_random(work: AtWork, draw: random.Random, processes: dict[str, subprocess.Popen[bytes]]) -> str:
     """Kill something, and start it again as a supervisor would."""
     what = draw.choice(("horse", "horse", "worker", "pool", "cron", "valkey"))
     if what == "valkey":
@@ -56,10 +59,12 @@ def all_end_once(work: AtWork, count: int, kills: int, pause_s: float, for_s: fl
         job = work.row(job_id)
         assert (job.status, job.error) == ("SUCCEEDED", None), (job.status, job.error, killed)
         assert work.effects(job_id) == 1
+        assert job.started_at is not None
+        assert job.finished_at is not None
         assert job.created_at <= job.started_at <= job.finished_at
         assert 1 <= job.attempts <= job.claim
         again += job.attempts > 1
-    print(f"{count} jobs, killed {killed}, {again} ran more than once")
+    log.info("%d jobs, killed %s, %d ran more than once", count, killed, again)
 
 
 def test_thirty_jobs_survive_what_is_killed(work):

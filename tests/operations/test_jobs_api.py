@@ -70,7 +70,7 @@ def test_emptying_cancels_what_waits_of_ones_own_agency_and_failures_run_again(e
     assert admin.get(f"/jobs/maintenance/{mine}").get_json()["status"] == "CANCELLED"
     assert other.get(f"/jobs/maintenance/{theirs}").get_json()["status"] == "QUEUED"
     with tenant_session(engine, admin.agency_id) as session:
-        session.get(Job, (admin.agency_id, uuid.UUID(mine))).status = "FAILED"
+        session.get_one(Job, (admin.agency_id, uuid.UUID(mine))).status = "FAILED"
     assert admin.post("/jobs/queues/maintenance/requeue").get_json()["jobs"] == 1
     assert admin.get(f"/jobs/maintenance/{mine}").get_json()["status"] == "QUEUED"
 
@@ -103,7 +103,7 @@ def test_a_job_knows_the_request_and_the_trace_that_asked_for_it(engine, setting
     made = admin.post("/invoices/run", {"period": "2026-11"}, **headers).get_json()
     job_id = uuid.UUID(made["id"])
     with tenant_session(engine, admin.agency_id) as session:
-        job = session.get(Job, (admin.agency_id, job_id))
+        job = session.get_one(Job, (admin.agency_id, job_id))
     assert (job.request_id, job.trace_id) == ("request-of-rent", trace)
     with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logs:
         run_job(Runtime.start(settings, engine), admin.agency_id, job_id)
@@ -117,7 +117,7 @@ def test_a_kind_without_a_number_has_as_many_attempts_as_the_setting_says(engine
     runtime = Runtime.start(dataclasses.replace(settings, max_job_attempts=attempts), engine)
     with jobs.job_session(runtime, agency, "tests") as session:
         job_id = jobs.submit(session, "verify_books", {})
-        assert session.get(Job, (agency, job_id)).max_attempts == attempts
+        assert session.get_one(Job, (agency, job_id)).max_attempts == attempts
 
 
 def test_without_a_job_queue_a_job_runs_after_the_commit_and_not_after_a_rollback(engine, settings):
@@ -127,7 +127,7 @@ def test_without_a_job_queue_a_job_runs_after_the_commit_and_not_after_a_rollbac
         job_id = jobs.submit(session, "verify_books", {})
         wrong = jobs.submit(session, "rent_run", {"period": "2026-13"})
     with tenant_session(engine, agency) as session:
-        assert session.get(Job, (agency, job_id)).status == "SUCCEEDED"
-        failed = session.get(Job, (agency, wrong))
+        assert session.get_one(Job, (agency, job_id)).status == "SUCCEEDED"
+        failed = session.get_one(Job, (agency, wrong))
         assert failed.status in ("SCHEDULED", "FAILED")
         assert failed.error

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import text
@@ -16,6 +17,7 @@ from haven.operations.kinds import KINDS, Kind
 _HERE = "tests.support.job_kinds"
 KINDS_OF_TESTS = {
     "t_empty": Kind("exports", f"{_HERE}:empty"),
+    "t_bench": Kind("payments", f"{_HERE}:empty"),
     "t_effect": Kind("exports", f"{_HERE}:effect", max_attempts=20),
     "t_careless": Kind("exports", f"{_HERE}:careless", max_attempts=20),
     "t_deaf": Kind("reports", f"{_HERE}:deaf"),
@@ -55,10 +57,8 @@ def deaf(context: JobContext) -> dict[str, Any]:
     with context.session() as session:
         session.execute(text("INSERT INTO test_effect (job_id) VALUES (:id)"), {"id": context.job_id})
         while True:
-            try:
+            with suppress(Exception):
                 time.sleep(60)
-            except Exception:  # noqa: BLE001  nothing stops it
-                pass
 
 
 def long_statement(context: JobContext) -> dict[str, Any]:

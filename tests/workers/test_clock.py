@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, select, text, update
@@ -81,7 +82,8 @@ def test_of_two_clocks_one_leads_and_the_other_when_its_connection_is_cut(clock_
     first, second = Leader(clock_engine), Leader(clock_engine)
     assert first.look()
     assert not second.look()
-    pid = first._connection.driver_connection.info.backend_pid
+    held: Any = first._connection
+    pid = held.driver_connection.info.backend_pid
     admin = create_engine(sqlalchemy_url(superuser_url), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
