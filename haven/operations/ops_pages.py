@@ -38,7 +38,7 @@ body{{font:16px/1.5 system-ui,sans-serif;background:#f4f5f7;color:#1c2430;displa
 form{{background:#fff;padding:2rem;border-radius:8px;box-shadow:0 1px 4px #0003;width:min(22rem,90vw)}}
 h1{{font-size:1.25rem;margin:0 0 1rem}}label{{display:block;margin:.75rem 0}}
 input{{display:block;width:100%;box-sizing:border-box;padding:.5rem;font:inherit;border:1px solid #8a94a3;border-radius:4px}}
-button{{margin-top:1rem;padding:.5rem 1rem;font:inherit;background:#0b5;color:#fff;background:#14663d;border:0;border-radius:4px}}
+button{{margin-top:1rem;padding:.5rem 1rem;font:inherit;background:#14663d;color:#fff;border:0;border-radius:4px}}
 p{{color:#a11}}</style></head><body>{body}</body></html>
 """
 _FORM: Final = """<form method="post"><h1>Haven · operators</h1>{fault}
