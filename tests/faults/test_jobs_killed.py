@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.support.at_work import AtWork, at_work
+from tests.support.at_work import AtWork, at_work, kill
 
 pytestmark = pytest.mark.xdist_group("job_workers")
 SEED = 20261125
@@ -33,11 +33,11 @@ def kill_at_random(work: AtWork, draw: random.Random, processes: dict[str, subpr
     elif what in ("horse", "worker"):
         children = work.children(processes["workers"])
         if children:
-            draw.choice(children).kill()
+            kill(draw.choice(children).pid)
     else:
         name = "workers" if what == "pool" else "cron"
         for child in work.children(processes[name]):
-            child.kill()
+            kill(child.pid)
         processes[name].kill()
         processes[name].wait()
         processes[name] = work.start(name)

@@ -103,7 +103,7 @@ class AtWork:
         """End every process, with what it started."""
         for process in self._processes:
             for each in self.children(process):
-                _kill(each.pid)
+                kill(each.pid)
             process.kill()
             process.wait()
         self._processes.clear()
@@ -113,7 +113,8 @@ class AtWork:
         self.engine.dispose()
 
 
-def _kill(pid: int) -> None:
+def kill(pid: int) -> None:
+    """End a process now, if it is there."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
