@@ -11,7 +11,6 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config import Settings, load_settings
 from extensions.database import Database, reading_of
-from extensions.hold_off import guarded_redis
 from extensions.loader import load_extensions, run_after_fork
 from extensions.monitoring import NAME as MONITORING
 from extensions.monitoring import measure_outermost
@@ -35,10 +34,10 @@ from haven.identity.sign_in import SignIn, SignInRules
 from haven.insight.routes import blueprint as insight
 from haven.leasing.routes import blueprints as leasing
 from haven.notifications.routes import blueprint as notifications
-from haven.operations import rate_limits
+from haven.operations import ops_pages, rate_limits
 from haven.operations.cache_routes import blueprint as cache
+from haven.operations.kinds import QUEUES
 from haven.operations.metric_history import RollupHistory
-from haven.operations.queue_numbers import queue_numbers
 from haven.operations.route_classes import CLASSES
 from haven.operations.routes import blueprints as operations
 from haven.payments.hooks import blueprint as hooks
@@ -79,9 +78,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     load_extensions(app, settings.extensions)
     _start_database(app)
     _start_runtime(app, settings)
+    ops_pages.mount(app, settings)
     places = min(settings.event_streams, settings.web_threads // 2)
     app.extensions[STREAMS] = Streams(places, settings.event_stream_life)
-    _start_monitoring(app, settings)
+    _start_monitoring(app)
     _register_blueprints(app)
     register_problem_handlers(app)
     app.after_request(_secure)
@@ -103,6 +103,7 @@ def _flask_settings(settings: Settings) -> dict[str, Any]:
         "OPENAPI_URL_PREFIX": API,
         "OPENAPI_JSON_PATH": "openapi.json",
         "SQLALCHEMY_DATABASE_URI": sqlalchemy_url(settings.database_url),
+        "JOB_QUEUES": QUEUES,
         "CACHE_OWNER": guard.cache_owner,
         "RATE_LIMIT_IDENTIFY": guard.caller,
         "RATE_LIMIT_EXEMPT": guard.is_exempt,
@@ -141,15 +142,13 @@ def _start_runtime(app: Flask, settings: Settings) -> None:
     app.extensions["haven_sign_in"] = SignIn(rules, passwords, principals)
 
 
-def _start_monitoring(app: Flask, settings: Settings) -> None:
+def _start_monitoring(app: Flask) -> None:
     health.add_checks(app)
     state = app.extensions.get(MONITORING)
     if state is None:
         return
     runtime: Runtime = app.extensions["haven"]
     state.reader.history = RollupHistory(runtime.engine)
-    queues = guarded_redis(settings.redis_url, settings.redis_timeout / 1000, db=settings.job_queue_redis_db)
-    state.recorder.samplers.append(lambda: queue_numbers(queues))
 
 
 def _register_blueprints(app: Flask) -> None:
@@ -171,6 +170,7 @@ def _register_blueprints(app: Flask) -> None:
     app.register_blueprint(hooks, url_prefix=f"{API}/hooks")
     app.register_blueprint(health.blueprint)
     app.register_blueprint(docs_blueprint)
+    app.register_blueprint(ops_pages.blueprint)
 
 
 def _secure(response: Response) -> Response:

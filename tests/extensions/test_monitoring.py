@@ -547,7 +547,7 @@ def test_metrics_have_routes_and_no_paths(make_app):
 
 def test_names_are_in_base_units():
     assert prometheus_name("database_statement_ms_total") == ("haven_database_statement_seconds_total", 0.001)
-    assert prometheus_name("queue_depth") == ("haven_queue_depth", 1.0)
+    assert prometheus_name("jobs_waiting") == ("haven_jobs_waiting", 1.0)
 
 
 def test_a_slot_comes_back_as_it_went():

@@ -65,7 +65,7 @@ def test_whichever_process_is_asked_tells_of_all(web, text):
     assert found["/health/detailed", "2xx"] == EACH
     assert found["/api/v1/units", "4xx"] == EACH
     assert "12345" not in text
-    for name in ("haven_database_pool_in_use", "haven_queue_depth", "haven_caching_local_bytes"):
+    for name in ("haven_database_pool_in_use", "haven_jobs_waiting", "haven_caching_local_bytes"):
         assert name in text, name
     assert 'haven_job_duration_seconds_count{kind="tests",status="SUCCEEDED"}' in text
 
