@@ -37,9 +37,9 @@ RUNNER: Final = "workers.runner.run"
 _SLOW_KEPT: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Runtime:
-    """Connects to nothing before it is used.
+    """Connects to nothing before it is used. One for each process: it equals itself alone.
 
     ``wake(agency_id, job_id, kind)`` tells a worker of a committed job. It never raises: a job that nobody was told of is
     found by the sweeper.

@@ -45,7 +45,7 @@ def warm(by: Caller, path: str) -> None:
 
 def through_flask(app, by: Caller, path: str, **headers: str):
     """The same request without the fast path."""
-    before, app.wsgi_app = app.wsgi_app, app.wsgi_app._behind
+    before, app.wsgi_app = app.wsgi_app, app.extensions["fast_path"]._behind
     try:
         return by.get(path, **headers)
     finally:
