@@ -56,7 +56,9 @@ def _accounts(plan: AgencyPlan, portfolio: Portfolio) -> tuple[dict[str, bytes],
         own[code] = ids.at(at)
         rows.append((plan.agency, hexed(own[code]), code, kind, None, None))
     kind = ACCOUNT_KINDS[_OF_OWNERS]
-    rows += [(plan.agency, hexed(ids.at(at)), _OF_OWNERS, kind, None, hexed(one)) for one in portfolio.owners]
+    for owner in portfolio.owners:
+        owner.payable = ids.at(at)
+        rows.append((plan.agency, hexed(owner.payable), _OF_OWNERS, kind, None, hexed(owner.id)))
     for lease in portfolio.leases:
         if lease.months:
             lease.receivable, lease.credit = ids.at(lease.created_at), ids.at(lease.created_at)

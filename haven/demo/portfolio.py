@@ -12,7 +12,7 @@ from haven.demo.binary import Ids
 from haven.demo.names import mailbox, person
 from haven.demo.people import Numbers
 from haven.demo.plan import AgencyPlan, Row, hexed, shillings, stamps
-from haven.demo.tenancies import Lease, Tenancies, Unit
+from haven.demo.tenancies import Lease, Owner, Tenancies, Unit
 
 _ROLES: Final = {7: "DRAFT", 23: "OUT_OF_SERVICE", 31: "RESERVED", 11: "VACANT", 47: "VACANT"}
 """What becomes of each 60 units that are not let, by their place among the 60."""
@@ -36,7 +36,7 @@ class Portfolio:
 
     def __init__(self, plan: AgencyPlan) -> None:
         self.plan = plan
-        self.owners: list[bytes] = []
+        self.owners: list[Owner] = []
         self.rows: Rows = {table: [] for table in ("owner", "property", "unit")}
         self._rng = Random(f"{plan.seed}/{plan.number}/portfolio")
         self._numbers = Numbers(self._rng)
@@ -76,22 +76,22 @@ class Portfolio:
 
     # Owners and properties
 
-    def _add_owner(self) -> bytes:
+    def _add_owner(self) -> Owner:
         created, name = self._tick(), person(self._rng)
-        owner = self._ids.at(created)
+        owner_id = self._ids.at(created)
         phone = self._numbers.phone()
-        fee = self._rng.choice(("5.00", "6.00", "7.50", "8.00", "8.00", "10.00"))
+        owner = Owner(owner_id, self._rng.choice((5_00, 6_00, 7_50, 8_00, 8_00, 10_00)))
         self.owners.append(owner)
         self.rows["owner"].append(
             (
                 self.plan.agency,
-                hexed(owner),
+                hexed(owner_id),
                 name,
                 mailbox(name, len(self.owners)),
                 phone,
                 self._numbers.tax_pin(),
                 json.dumps(self._payout(name, phone)),
-                fee,
+                shillings(owner.fee_percent),
                 *stamps(created),
             )
         )
@@ -108,7 +108,7 @@ class Portfolio:
             "account_number": account,
         }
 
-    def _owner(self) -> bytes:
+    def _owner(self) -> Owner:
         """A new owner, or now and then one who has another property already."""
         if self.owners and self._rng.random() < 0.25:
             return self._rng.choice(self.owners)
@@ -139,24 +139,26 @@ class Portfolio:
                 f"{latitude:.6f}",
                 f"{longitude:.6f}",
                 "ACTIVE",
-                hexed(owner),
+                hexed(owner.id),
                 *stamps(created),
             )
         )
-        self._add_units(building, estate, kind, f"{estate.code}{serial:02d}")
+        self._add_units(building, owner, estate, kind, f"{estate.code}{serial:02d}")
 
     # Units
 
-    def _add_units(self, building: bytes, estate: places.Estate, kind: str, code: str) -> None:
+    def _add_units(self, building: bytes, owner: Owner, estate: places.Estate, kind: str, code: str) -> None:
         for position in range(self._rng.randint(*self.plan.size.units_per_property)):
             if self._is_full():
                 return
-            unit = self._new_unit(building, estate, kind, position, code)
+            unit = self._new_unit(building, owner, estate, kind, position, code)
             self._tenancies.let(unit, _ROLES.get(self._unit_count % _CYCLE))
             self._unit_count += 1
             self.rows["unit"].append(self._unit_row(unit))
 
-    def _new_unit(self, building: bytes, estate: places.Estate, kind: str, position: int, code: str) -> Unit:
+    def _new_unit(
+        self, building: bytes, owner: Owner, estate: places.Estate, kind: str, position: int, code: str
+    ) -> Unit:
         is_shop = kind == "COMMERCIAL" or (kind == "MIXED" and position < 4)
         bedrooms = None if is_shop else self._bedrooms(kind)
         label = _label("COMMERCIAL" if is_shop else kind, position)
@@ -165,6 +167,7 @@ class Portfolio:
         return Unit(
             id=self._ids.at(created),
             property_id=building,
+            owner=owner,
             label=label,
             reference=f"{code}{label.replace(' ', '').replace('House', 'H').replace('Shop', 'S')}".upper(),
             bedrooms=bedrooms,

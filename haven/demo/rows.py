@@ -1,4 +1,4 @@
-"""Turns an agency's figures into rows of the six large tables, in binary COPY format.
+"""Turns an agency's figures into rows of the seven large tables, in binary COPY format.
 
 These loops run some eleven million times in a large load: they join fields that are made already and call as little
 as can be.
@@ -14,6 +14,7 @@ from haven.billing.ledger import CLEARING_OF_METHOD, INCOME_OF_LINE
 from haven.demo import binary
 from haven.demo.binary import NULL, Amounts, Ids, Texts, integer
 from haven.demo.figures import Allocation, Figures, Invoice, Payment, Undoing
+from haven.demo.owners import Collected, Share, by_month, shares
 from haven.demo.plan import AgencyPlan
 from haven.demo.tables import COLUMNS, Block
 
@@ -66,7 +67,9 @@ class FigureRows:
         self._write_invoices()
         self._write_payments()
         self._write_allocations()
-        Journal(self, plan, figures)
+        passed_on = list(shares(figures.invoices))
+        self._write_shares(passed_on)
+        Journal(self, plan, figures, by_month(passed_on))
 
     def sheet(self, table: str) -> Sheet:
         """An empty sheet of a table for the agency."""
@@ -175,11 +178,30 @@ class FigureRows:
             sheet.fold()
         self.blocks.append(sheet.block())
 
+    def _write_shares(self, passed_on: list[Share]) -> None:
+        sheet, amounts = self.sheet("owner_share"), self._amounts
+        for share in passed_on:
+            owner = share.owner
+            sheet.fields += (
+                sheet.head,
+                self._ids.at(share.invoice.at),
+                share.invoice.id,
+                owner.id,
+                amounts[owner.fee_percent],
+                amounts[share.rent],
+                amounts[share.other],
+                amounts[share.fee],
+            )
+            sheet.fold()
+        self.blocks.append(sheet.block())
+
 
 class Journal:
     """The ledger of the figures: one transaction for each event of money, in order of time."""
 
-    def __init__(self, rows: FigureRows, plan: AgencyPlan, figures: Figures) -> None:
+    def __init__(
+        self, rows: FigureRows, plan: AgencyPlan, figures: Figures, collected: list[Collected]
+    ) -> None:
         self._rows = rows
         self._accounts = rows._accounts
         self._amounts = rows._amounts
@@ -190,14 +212,15 @@ class Journal:
         self._ids, self._entry_ids = Ids(rng), Ids(rng)
         self._posted: dict[int, tuple[bytes, list[Side]]] = {}
         self._undone = {id(undoing.of) for undoing in figures.undoings}
-        self._post_all(figures)
+        self._post_all(figures, collected)
 
-    def _post_all(self, figures: Figures) -> None:
-        events: list[Invoice | Payment | Allocation | Undoing] = [
+    def _post_all(self, figures: Figures, collected: list[Collected]) -> None:
+        events: list[Invoice | Payment | Allocation | Undoing | Collected] = [
             *(invoice for invoice in figures.invoices if invoice.forced_status != "DRAFT"),
             *(payment for payment in figures.payments if payment.failure is None),
             *(allocation for allocation in figures.allocations if allocation.is_credit),
             *figures.undoings,
+            *collected,
         ]
         events.sort(key=attrgetter("at"))
         for event in events:
@@ -207,6 +230,8 @@ class Journal:
                 self._post_invoice(event)
             elif isinstance(event, Allocation):
                 self._post_credit(event)
+            elif isinstance(event, Collected):
+                self._post_collected(event)
             else:
                 self._post_undoing(event)
         for stray in figures.strays:
@@ -246,6 +271,22 @@ class Journal:
         ids = (allocation.invoice.id, allocation.payment.id)
         self._post(allocation.at, "CREDIT_APPLIED", "Credit pays an invoice", *ids, NULL, sides)
 
+    def _post_collected(self, month: Collected) -> None:
+        accounts, payable = self._accounts, month.owner.payable
+        sides = [
+            (accounts["RENT_TO_OWNERS"], month.rent, 0),
+            (accounts["OTHER_TO_OWNERS"], month.other, 0),
+            (payable, 0, month.rent + month.other),
+        ]
+        fee = [(payable, month.fee, 0), (accounts["MANAGEMENT_FEE_INCOME"], 0, month.fee)]
+        for kind, text, moved in (
+            ("COLLECTED", "Collected in the month", sides),
+            ("MANAGEMENT_FEE", "Management fee of the month", fee),
+        ):
+            entries = [side for side in moved if any(side[1:])]
+            if entries:
+                self._post(month.at, kind, text, NULL, NULL, NULL, entries)
+
     def _post_undoing(self, undoing: Undoing) -> None:
         reversed_id, sides = self._posted[id(undoing.of)]
         opposite = [(account, credit, debit) for account, debit, credit in sides]
@@ -266,6 +307,8 @@ class Journal:
         reverses: bytes,
         sides: list[Side],
     ) -> bytes:
+        if sum(debit - credit for _, debit, credit in sides):
+            raise ValueError(f"{text} does not balance")
         transaction, time = self._ids.at(at), binary.instant(at)
         sheet = self._transactions
         sheet.fields += (

@@ -21,7 +21,7 @@ import psycopg2
 from psycopg2 import errors
 from psycopg2.extensions import connection, cursor
 
-from haven.demo import owners, places
+from haven.demo import places
 from haven.demo.agency import agency_blocks, agency_blocks_alone
 from haven.demo.binary import Ids
 from haven.demo.plan import AgencyPlan
@@ -40,12 +40,6 @@ _CHUNK_BYTES: Final = 1 << 18
 _WORKERS: Final = 3
 _FEW: Final = 0.1
 """Tables that hold less than this share of what is to come are rebuilt with their indexes."""
-
-_UNBALANCED: Final = """
-    SELECT transaction_id FROM ledger_entry WHERE agency_id = ANY (%s::uuid[])
-     GROUP BY agency_id, transaction_id HAVING sum(((debit - credit) * 100)::integer) <> 0 LIMIT 1
-"""
-"""In whole cents: a sum of integers takes a quarter of the memory and time of one of numerics."""
 
 
 class DemoRefused(Exception):
@@ -129,7 +123,7 @@ def _plans(size: Size, seed: int, now: dt.datetime) -> list[AgencyPlan]:
 
 def _load(at: cursor, size: Size, plans: list[AgencyPlan], sign_ins: SignIns, steps: _Steps) -> None:
     _prepare(at)
-    with opened(at, (*COLUMNS, owners.TABLE)):
+    with opened(at, tuple(COLUMNS)):
         _refuse_a_second_time(at)
         is_rebuilt = size.sets_indexes_aside and _are_all_but_empty(at, size)
         with without_indexes(at, REBUILT, steps) if is_rebuilt else nullcontext():
@@ -137,11 +131,6 @@ def _load(at: cursor, size: Size, plans: list[AgencyPlan], sign_ins: SignIns, st
                 steps("waiting for rows", 0)
                 at.copy_expert(block.statement, BytesIO(block.content), _CHUNK_BYTES)
                 steps(block.table, block.rows)
-            shares, entries = owners.pass_on(at, [plan.agency for plan in plans])
-            steps(owners.TABLE, shares)
-            steps("owners' ledger entries", entries)
-            _check_balances(at, plans)
-            steps("ledger balances", 0)
 
 
 def _prepare(at: cursor) -> None:
@@ -209,18 +198,10 @@ def _blocks_from_other_processes(plans: list[AgencyPlan]) -> Iterator[Block]:
                 future.cancel()
 
 
-def _check_balances(at: cursor, plans: list[AgencyPlan]) -> None:
-    """The rule that the ledger's trigger keeps, asked once of all that was loaded."""
-    at.execute(_UNBALANCED, ([plan.agency for plan in plans],))
-    row = at.fetchone()
-    if row is not None:
-        raise RuntimeError(f"ledger transaction {row[0]} of the demo does not balance")
-
-
 def _vacuum(url: str, steps: _Steps) -> None:
     """Give the planner its statistics and index-only scans their visibility map."""
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda table: _vacuum_one(url, table), (owners.TABLE, *reversed(COLUMNS))))
+        list(pool.map(lambda table: _vacuum_one(url, table), reversed(COLUMNS)))
     steps("vacuum analyze", 0)
 
 

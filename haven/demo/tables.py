@@ -32,12 +32,16 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
         "allocation": "agency_id id payment_id invoice_id amount created_at",
         "ledger_transaction": "agency_id id at created_at kind description invoice_id payment_id reverses_id",
         "ledger_entry": "agency_id id transaction_id account_id debit credit",
+        "owner_share": "agency_id id invoice_id owner_id fee_percent rent other fee",
         "unmatched_receipt": "agency_id id receipt amount received_at account_typed payer created_at",
     }.items()
 }
 """Table → columns. What is not listed takes its default or is computed by the database."""
 
-LARGE: Final = ("invoice", "invoice_line", "payment", "allocation", "ledger_transaction", "ledger_entry")
+LARGE: Final = (
+    *("invoice", "invoice_line", "payment", "allocation", "owner_share"),
+    *("ledger_transaction", "ledger_entry"),
+)
 """Tables that grow with every month: written by binary COPY, the others by text."""
 
 REBUILT: Final = ("unit", "tenant", "lease", "ledger_account", *LARGE)

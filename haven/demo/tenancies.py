@@ -27,11 +27,21 @@ _LATE_FEES: Final = (("NONE", 0), ("NONE", 0), ("FLAT", 500_00), ("FLAT", 1_000_
 
 
 @dataclass(slots=True, eq=False)
+class Owner:
+    """Who owns properties; the management fee in hundredths of a per cent, and the ledger account of what is his."""
+
+    id: bytes
+    fee_percent: int
+    payable: bytes = b""
+
+
+@dataclass(slots=True, eq=False)
 class Unit:
     """A unit, with what its rents are reckoned from. Money in cents."""
 
     id: bytes
     property_id: bytes
+    owner: Owner
     label: str
     reference: str
     bedrooms: int | None

@@ -57,7 +57,7 @@ def test_the_schema_is_the_same_afterwards(fresh_database: Callable[[], str], ro
 
 
 @BOTH_WAYS
-@pytest.mark.parametrize("step", ["invoice", "ledger_entry", "ledger balances"])
+@pytest.mark.parametrize("step", ["invoice", "ledger_entry", "ledger_entry"])
 def test_an_interrupted_load_leaves_nothing(
     fresh_database: Callable[[], str], rows: Ask, size: Size, step: str
 ):
@@ -119,7 +119,7 @@ def test_progress_tells_of_each_table_and_its_rows(fresh_database: Callable[[], 
     ((invoices, entries),) = rows(
         url, "SELECT (SELECT count(*) FROM invoice), (SELECT count(*) FROM ledger_entry)"
     )
-    assert (told["invoice"], told["ledger_entry"] + told["owners' ledger entries"]) == (invoices, entries)
+    assert (told["invoice"], told["ledger_entry"]) == (invoices, entries)
     assert list(told)[-1] == "vacuum analyze"
 
 
