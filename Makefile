@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench bench-callbacks bench-dashboard check format lock clean
+.PHONY: help run test test-long bench bench-callbacks bench-dashboard bench-bulk check format lock clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -35,6 +35,9 @@ bench-callbacks: $(READY) ## Measure: M-Pesa callbacks a second, against pgbench
 
 bench-dashboard: $(READY) ## Measure: the dashboard with up to 1.2 million payments (some minutes, 5 GB)
 	@$(BIN)/python -m benchmarks.dashboard $(or $(ARGS),reads)
+
+bench-bulk: $(READY) ## Measure: 100,000 tenants by a bulk job, against plain COPY
+	@$(BIN)/python -m benchmarks.bulk $(ARGS)
 
 check: $(READY) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from haven.runtime import Runtime
-from tests.api.conftest import Caller
+from tests.api.conftest import Caller, caller_of  # noqa: F401  a fixture
 from tests.api.operations import signed_in
 
 

@@ -51,7 +51,7 @@ def test_a_quoted_line_break_and_a_formula_stay_text(by, send):
 def test_wrong_cells_are_named_by_row_and_column(by, send):
     data = HEAD + "Achieng,0712345678,,1\n\nOtieno,12,not mail,2\n,0712345679,,3\n"
     found = errors_of(send("tenants", data))
-    assert {(row, column) for row, column, _ in found} == {(4, "Simu"), (4, "E-mail"), (5, "full_name")}
+    assert {(row, column) for row, column, _ in found} == {(4, "Simu"), (4, "E-mail"), (5, "Tenant Name")}
     assert rows_of(by) == []
 
 
