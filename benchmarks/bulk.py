@@ -20,6 +20,7 @@ import psycopg2
 from config import load_settings
 from haven.app import create_app
 from haven.bulk import running
+from haven.bulk.models import BulkUpload
 from haven.db.base import new_id
 from haven.db.prepare import APP_ROLE, OWNER_ROLE
 from haven.operations import jobs
@@ -85,7 +86,7 @@ def _job(runtime: Runtime, agency_id: uuid.UUID, rows: int) -> None:
         job_id = jobs.submit(session, "bulk_apply", {"upload_id": str(upload_id)})
     assert run_job(runtime, agency_id, job_id) == "SUCCEEDED"
     with jobs.job_session(runtime, agency_id, "bench") as session:
-        report: Any = session.get_one(running.BulkUpload, (agency_id, upload_id)).report
+        report: Any = session.get_one(BulkUpload, (agency_id, upload_id)).report
     assert report["succeeded"] == rows, report["errors"][:3]
 
 
