@@ -141,6 +141,16 @@ class Settings:
     max_body_bytes: int = _setting(
         1_048_576, "Largest request body", unit="bytes", low=1024, high=1_073_741_824
     )
+    bulk_max_bytes: int = _setting(
+        268_435_456,
+        "Largest body of rows in bulk as CSV or NDJSON",
+        unit="bytes",
+        low=1024,
+        high=4_294_967_296,
+    )
+    bulk_batch_size: int = _setting(
+        100, "Rows of a bulk job that are committed together in mode=partial", unit="rows", low=1, high=10_000
+    )
     event_streams: int = _setting(
         4,
         "Event streams open in each web process at the most, and never more than half of WEB_THREADS",

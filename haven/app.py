@@ -25,6 +25,7 @@ from haven.api.from_replica import remember_write
 from haven.api.problems import register_problem_handlers
 from haven.api.resource import API
 from haven.billing.routes import blueprints as billing
+from haven.bulk.routes import blueprint as bulk
 from haven.db.migrate import sqlalchemy_url
 from haven.draining import Drain
 from haven.identity.passwords import Passwords
@@ -164,6 +165,7 @@ def _register_blueprints(app: Flask) -> None:
         *operations,
         cache,
         notifications,
+        bulk,
     ]
     for blueprint in resources:
         api.register_blueprint(blueprint, url_prefix=API)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +12,10 @@ class Fault:
 
     pointer: str
     detail: str
+
+    def document(self) -> dict[str, Any]:
+        """The fault as JSON."""
+        return {"pointer": self.pointer, "detail": self.detail}
 
 
 class HavenError(Exception):

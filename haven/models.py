@@ -1,6 +1,7 @@
 """Every table, imported in one place for migrations and tests."""
 
 from haven.billing import models as billing
+from haven.bulk import models as bulk
 from haven.db.base import Base
 from haven.identity import models as identity
 from haven.leasing import models as leasing
@@ -9,4 +10,14 @@ from haven.operations import models as operations
 from haven.payments import models as payments
 from haven.portfolio import models as portfolio
 
-__all__ = ["Base", "billing", "identity", "leasing", "notifications", "operations", "payments", "portfolio"]
+__all__ = [
+    "Base",
+    "billing",
+    "bulk",
+    "identity",
+    "leasing",
+    "notifications",
+    "operations",
+    "payments",
+    "portfolio",
+]

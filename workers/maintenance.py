@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from typing import TYPE_CHECKING, Any
 
 # The lists that can be warmed are known once their routes are.
@@ -13,6 +14,7 @@ import haven.payments.routes
 import haven.portfolio.routes  # noqa: F401
 from haven.api.warming import warm
 from haven.billing import service as billing
+from haven.bulk import running as bulk
 from haven.operations.cache import agencies_of
 
 if TYPE_CHECKING:
@@ -35,3 +37,8 @@ def cache_warm(context: JobContext, targets: list[str]) -> dict[str, Any]:
         pages += warm(runtime.cache, runtime.engine, agency_id, targets, lives)
         context.progress(done, len(agencies))
     return {"pages": pages}
+
+
+def bulk_apply(context: JobContext, upload_id: str) -> dict[str, Any]:
+    """Do the rows that were sent in one request; the report of them is the result."""
+    return bulk.run(context, uuid.UUID(upload_id), context.runtime.settings.bulk_batch_size)

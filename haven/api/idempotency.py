@@ -61,7 +61,7 @@ def idempotent(view: View) -> View:
 def _once(key: str, act: Callable[[], Response]) -> Response:
     session, principal = current_session(), current_principal()
     request_hash = hashlib.sha256(
-        b"\n".join((request.method.encode(), request.full_path.encode(), request.get_data()))
+        b"\n".join((request.method.encode(), request.full_path.encode(), _content()))
     ).digest()
     _take_lock(session, principal, key)
     stored = _stored(session, principal, key)
@@ -74,6 +74,12 @@ def _once(key: str, act: Callable[[], Response]) -> Response:
     if finish is not None:
         answer_after_commit(lambda: _finish(session, principal, key, finish))
     return answer
+
+
+def _content() -> bytes:
+    """The body, or its digest where a view has taken it to a file."""
+    digest: bytes | None = g.get("body_digest")
+    return request.get_data() if digest is None else digest
 
 
 def _take_lock(session: Session, principal: Principal, key: str) -> None:

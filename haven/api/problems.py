@@ -39,7 +39,7 @@ def problem(
         "request_id": g.get("request_id", ""),
     }
     if faults:
-        document["errors"] = [{"pointer": fault.pointer, "detail": fault.detail} for fault in faults]
+        document["errors"] = [fault.document() for fault in faults]
     return Response(orjson.dumps(document), status, headers, content_type="application/problem+json")
 
 

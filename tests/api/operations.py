@@ -87,7 +87,7 @@ class Operation:
     @property
     def answer(self) -> tuple[int, dict[str, Any] | None]:
         """The status of success, and the schema of what comes with it."""
-        status = next(status for status in self.document["responses"] if status.startswith("2"))
+        status = min(status for status in self.document["responses"] if status.startswith("2"))
         content = self.document["responses"][status].get("content", {})
         return int(status), content.get("application/json", {}).get("schema")
 

@@ -55,13 +55,28 @@ def test_every_operation_says_what_it_is_and_how_it_fails(operation):
             assert list(found["content"]) == ["application/problem+json"], status
 
 
-def _body(operation: Operation, rows: Rows) -> dict[str, Any] | None:
+def _body(operation: Operation, rows: Rows) -> Any:
     if operation.body is None:
         return None
+    if operation.path.endswith("/bulk"):
+        return _bulk_body(operation, rows)
     body: dict[str, Any] = example(operation.body, rows.fields) | _EXTRA.get(operation.path, {})
     if operation.path in ("/payments", "/payments/mpesa/stk-push"):
         body["lease_id"] = rows.fields["lease_id"]
     return body
+
+
+def _bulk_body(operation: Operation, rows: Rows) -> list[dict[str, Any]]:
+    """Rows that can be made, changed or removed: of what is in use, so that no row is in two of a test's ways."""
+    resource = operation.path.removesuffix("/bulk")
+    if operation.method == "POST":
+        [row] = example(operation.body or {}, rows.fields)
+        return [row | ({"lease_id": rows.fields["lease_id"]} if resource == "/payments" else {})]
+    if operation.method == "PATCH":
+        return [{"id": rows.drafts[resource]}]
+    one = next(one for one in operations() if (one.method, one.path) == ("POST", f"{resource}/bulk"))
+    made = rows.caller("POST", one.path, _bulk_body(one, rows)).get_json()
+    return [{"id": made["ids"][0]}]
 
 
 def _check(schema: dict[str, Any], value: Any) -> None:
