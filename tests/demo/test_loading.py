@@ -57,7 +57,7 @@ def test_the_schema_is_the_same_afterwards(fresh_database: Callable[[], str], ro
 
 
 @BOTH_WAYS
-@pytest.mark.parametrize("step", ["invoice", "ledger_entry", "ledger_entry"])
+@pytest.mark.parametrize("step", ["invoice", "ledger_entry"])
 def test_an_interrupted_load_leaves_nothing(
     fresh_database: Callable[[], str], rows: Ask, size: Size, step: str
 ):
