@@ -39,7 +39,6 @@ POSTGRES_SETTINGS: Final[dict[str, str]] = {
     "checkpoint_timeout": "15min",
     "checkpoint_completion_target": "0.9",
     "max_wal_size": "4GB",
-    "wal_compression": "on",
     "log_line_prefix": "%m [%p] %u@%d ",
     "timezone": "UTC",
     "log_timezone": "UTC",
