@@ -5,15 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from marshmallow import ValidationError
 from werkzeug.datastructures import MultiDict
 
+from haven.api.arguments import read_arguments
 from haven.api.cursors import Cursor, read_cursor
 from haven.api.listing import LIMIT_DEFAULT, LIMIT_MAX
-from haven.errors import Fault, Invalid
 from haven.insight.activity import KINDS, Place
 
 _MONTH: Final = re.compile(r"(19[7-9]\d|2\d{3})-(0[1-9]|1[0-2])", re.ASCII)
@@ -50,44 +49,19 @@ ACTIVITY: Final[list[dict[str, Any]]] = [
 
 def read_stats(arguments: MultiDict[str, str]) -> tuple[str | None, uuid.UUID | None]:
     """The month and the property that are asked for; None where they are left out."""
-    found = _read(arguments, {"property_id": _property, "month": _month})
+    found = read_arguments(arguments, {"property_id": _property, "month": _month})
     return found.get("month"), found.get("property_id")
 
 
 def read_activity(arguments: MultiDict[str, str]) -> tuple[int, Place | None]:
     """How many events are asked for, and after which one."""
-    found = _read(arguments, {"limit": _limit, "cursor": _place})
+    found = read_arguments(arguments, {"limit": _limit, "cursor": _place})
     return found.get("limit", LIMIT_DEFAULT), found.get("cursor")
 
 
 def cursor_of(place: Place) -> str:
     """The place as clients see it."""
     return Cursor(_SORT, f"{place.rank} {place.at.isoformat()}", place.id).text()
-
-
-def _read(arguments: MultiDict[str, str], readers: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
-    """Parameter → value.
-
-    Raises:
-        Invalid: naming each parameter that is unknown, repeated or wrong.
-    """
-    faults, found = [], {}
-    for name in arguments:
-        texts = arguments.getlist(name)
-        if name not in readers:
-            faults.append(Fault(name, f"is not a parameter of this; it has {', '.join(readers)}"))
-        elif len(texts) > 1:
-            faults.append(Fault(name, "is given more than once"))
-        else:
-            try:
-                found[name] = readers[name](texts[0])
-            except ValidationError as error:
-                faults.append(Fault(name, str(error.messages[0])))
-            except Invalid as error:
-                faults += error.faults
-    if faults:
-        raise Invalid(f"{faults[0].pointer}: {faults[0].detail}", faults=tuple(faults))
-    return found
 
 
 def _property(text: str) -> uuid.UUID:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from marshmallow import ValidationError
 from werkzeug.datastructures import MultiDict
 
+from haven.api.arguments import read_arguments
 from haven.errors import Fault, Invalid
 
 DAY_S: Final = 86_400
@@ -102,12 +102,12 @@ class StatementsQuery:
 
 def read_window(arguments: MultiDict[str, str]) -> int:
     """The window in seconds."""
-    return int(_read(arguments, {"window": _window}).get("window", WINDOW_S))
+    return int(read_arguments(arguments, {"window": _window}).get("window", WINDOW_S))
 
 
 def read_slow_requests(arguments: MultiDict[str, str]) -> int:
     """How many are asked for."""
-    return int(_read(arguments, {"limit": _limit}).get("limit", LIMIT))
+    return int(read_arguments(arguments, {"limit": _limit}).get("limit", LIMIT))
 
 
 def read_slow_queries(arguments: MultiDict[str, str]) -> StatementsQuery:
@@ -115,7 +115,7 @@ def read_slow_queries(arguments: MultiDict[str, str]) -> StatementsQuery:
     readers = {
         "window": _window, "limit": _limit, "order": _order, "only_slow": _yes_or_no, "fingerprint": _fingerprint,
     }  # fmt: skip
-    found = _read(arguments, readers)
+    found = read_arguments(arguments, readers)
     return StatementsQuery(
         found.get("window", WINDOW_S),
         found.get("limit", LIMIT),
@@ -135,7 +135,7 @@ def read_history(arguments: MultiDict[str, str], now: dt.datetime) -> HistoryQue
     readers = {
         "metric": _name, "labels": _labels, "from": _instant, "to": _instant, "step": _step, "classes": _yes_or_no,
     }  # fmt: skip
-    found = _read(arguments, readers)
+    found = read_arguments(arguments, readers)
     until: dt.datetime = min(found.get("to", now), now)
     since: dt.datetime = found.get("from", until - dt.timedelta(seconds=WINDOW_S))
     if since >= until:
@@ -159,25 +159,6 @@ def read_history(arguments: MultiDict[str, str], now: dt.datetime) -> HistoryQue
 
 def _wrong(name: str, detail: str) -> Invalid:
     return Invalid(f"{name}: {detail}", faults=(Fault(name, detail),))
-
-
-def _read(arguments: MultiDict[str, str], readers: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
-    """Parameter → value; ``Invalid`` names each that is unknown, repeated or wrong."""
-    faults, found = [], {}
-    for name in arguments:
-        texts = arguments.getlist(name)
-        if name not in readers:
-            faults.append(Fault(name, f"is not a parameter of this; it has {', '.join(readers)}"))
-        elif len(texts) > 1:
-            faults.append(Fault(name, "is given more than once"))
-        else:
-            try:
-                found[name] = readers[name](texts[0])
-            except ValidationError as error:
-                faults.append(Fault(name, str(error.messages[0])))
-    if faults:
-        raise Invalid(f"{faults[0].pointer}: {faults[0].detail}", faults=tuple(faults))
-    return found
 
 
 def _window(text: str) -> int:

@@ -16,8 +16,9 @@ from haven.billing import service as billing
 from haven.billing.models import Invoice
 from haven.db.rows import locked
 from haven.db.session import tenant_of
-from haven.errors import Conflict, Invalid, NotFound, VersionMismatch
+from haven.errors import Conflict, Invalid, NotFound
 from haven.payments.doubles import lacking_receipt
+from haven.payments.locks import lock_payment
 from haven.payments.models import Payment
 from haven.payments.resolving import end_alerts
 from haven.payments.statuses import WAITING, note_evidence, settle
@@ -124,7 +125,7 @@ def reverse(
     if not reason.strip():
         raise Invalid.field("reason", "must say why")
     lease = billing.lock_lease(session, _lease_of_payment(session, payment_id), now)
-    payment = _lock_payment(session, payment_id, version)
+    payment = lock_payment(session, payment_id, version)
     if payment.status == "REVERSED":
         raise Conflict("The payment is already reversed.")
     if payment.status != "COMPLETED":
@@ -222,15 +223,3 @@ def _lease_of_payment(session: Session, payment_id: uuid.UUID) -> uuid.UUID:
     if lease_id is None:
         raise NotFound(f"There is no payment {payment_id}.")
     return lease_id
-
-
-def _lock_payment(session: Session, payment_id: uuid.UUID, version: int | None) -> Payment:
-    payment = session.execute(
-        select(Payment)
-        .where(Payment.agency_id == tenant_of(session).agency_id, Payment.id == payment_id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    ).scalar_one()
-    if version is not None and payment.version != version:
-        raise VersionMismatch(f"The payment is at version {payment.version}, not {version}: read it again.")
-    return payment

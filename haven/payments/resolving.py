@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.db.session import tenant_of
-from haven.errors import Conflict, Invalid, NotFound, VersionMismatch
+from haven.errors import Conflict, Invalid, NotFound
 from haven.operations.alerts import PAYMENTS_NEED_REVIEW, resolve_alert, resolve_alerts
+from haven.payments.locks import lock_payment
 from haven.payments.models import MpesaAttempt, MpesaInbox, Payment
 from haven.payments.statuses import MayBeRecorded, ReceiptTaken, complete, fail, note_evidence
 from haven.payments.suspense import lock_receipt
@@ -53,7 +54,7 @@ def resolve(
     if receipt is not None and method == "MPESA":
         lock_receipt(session, receipt)
     lease = billing.lock_lease(session, lease_id, now)
-    payment = _lock(session, payment_id, version)
+    payment = lock_payment(session, payment_id, version)
     if payment.status != "NEEDS_REVIEW":
         raise Conflict(f"The payment is {payment.status}: only one that NEEDS_REVIEW waits for a decision.")
     by = tenant_of(session).actor
@@ -120,18 +121,6 @@ def _receipt(given: str | None, outcome: str, method: str) -> str | None:
     if method == "MPESA" and not _RECEIPT.fullmatch(receipt):
         raise Invalid.field("receipt", "must be the M-Pesa receipt, such as SGL4A1B2C3")
     return receipt
-
-
-def _lock(session: Session, payment_id: uuid.UUID, version: int | None) -> Payment:
-    payment = session.execute(
-        select(Payment)
-        .where(Payment.agency_id == tenant_of(session).agency_id, Payment.id == payment_id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    ).scalar_one()
-    if version is not None and payment.version != version:
-        raise VersionMismatch(f"The payment is at version {payment.version}, not {version}: read it again.")
-    return payment
 
 
 def _settle_attempts(session: Session, payment_id: uuid.UUID, state: str, now: dt.datetime) -> None:
