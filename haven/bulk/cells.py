@@ -24,7 +24,11 @@ def plain(text: str) -> str:
 
 
 def kinds_of(schema: Schema) -> dict[str, str]:
-    """Field → how its cell is read: ``money``, ``integer``, ``date``, ``instant``, ``choice``, ``reference`` or ``text``."""
+    """Field → how its cell is read.
+
+    ``money``, ``integer``, ``date``, ``instant``, ``choice``, ``word`` (a choice in small letters), ``list``, ``reference``
+    or ``text``.
+    """
     kinds = {name: _kind(field) for name, field in schema.fields.items()}
     return kinds | {"version": "integer", "late_fee_amount": "money", "late_fee_kind": "choice"}
 
@@ -43,6 +47,10 @@ def value_of(text: str, kind: str, zone: ZoneInfo) -> Any:
         return _instant(text, zone)
     if kind == "choice":
         return re.sub(r"[\s-]+", "_", text).upper().replace("M_PESA", "MPESA")
+    if kind == "word":
+        return text.lower()
+    if kind == "list":
+        return [one for one in re.split(r"[\s,;\[\]{}'\"]+", text) if one]
     return text
 
 
@@ -57,8 +65,12 @@ def _kind(field: fields.Field[Any]) -> str:
         return "instant"
     if isinstance(field, fields.UUID):
         return "reference"
-    is_choice = any(isinstance(rule, validate.OneOf) for rule in field.validators)
-    return "choice" if is_choice else "text"
+    if isinstance(field, fields.List):
+        return "list"
+    choices = [one for rule in field.validators if isinstance(rule, validate.OneOf) for one in rule.choices]
+    if not choices:
+        return "text"
+    return "word" if all(str(one).islower() for one in choices) else "choice"
 
 
 def _number(text: str, kind: str) -> Any:

@@ -119,7 +119,7 @@ def test_a_name_that_fits_none_or_two_is_refused_at_its_cell(by, send):
 
 
 def test_our_own_list_of_columns_comes_back_in(by, send):
-    by.made("/tenants", full_name="Achieng")
+    by.made("/tenants", full_name="Achieng", language="sw", opt_outs=["SMS"])
     [row] = rows_of(by)
     head = ",".join(row)
     cells = ",".join(
