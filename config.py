@@ -19,6 +19,7 @@ DEFAULT_EXTENSIONS = (
     "extensions.rate_limiting:RateLimiting",
     "extensions.circuit_breaker:CircuitBreaker",
     "extensions.caching:Caching",
+    "extensions.jobs:Jobs",
 )
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -153,8 +154,30 @@ class Settings:
     # Jobs
     enable_job_queue: bool = _setting(True, "false: jobs run at once, in the process that asks")
     job_queue_redis_db: int = _setting(1, "Redis database of the job queues", low=0, high=1023)
-    max_job_attempts: int = _setting(3, "Attempts of a job", low=1, high=100)
-    worker_processes: int = _setting(2, "RQ worker processes of one `worker`", low=1, high=64)
+    max_job_attempts: int = _setting(
+        3, "Attempts of a job whose kind has no number of its own", low=1, high=100
+    )
+    job_history_days: int = _setting(90, "How long finished jobs are kept", unit="days", low=1, high=3650)
+    worker_processes: int = _setting(2, "RQ worker processes of one `worker` at the least", low=1, high=64)
+    worker_processes_max: int = _setting(
+        4, "And at the most, when jobs wait; below WORKER_PROCESSES it is that", low=1, high=64
+    )
+    worker_idle_time: int = _setting(
+        60, "How long no job must wait before a worker too many goes", unit="s", low=1, high=86_400
+    )
+    worker_stop_grace: int = _setting(
+        10, "How long a job in hand may finish at SIGTERM, before it is put back", unit="s", low=0, high=3600
+    )
+    worker_max_jobs: int = _setting(
+        1000, "Jobs after which another process takes a worker's place; 0: never", low=0, high=1_000_000
+    )
+    worker_memory_limit: int = _setting(
+        1_073_741_824,
+        "Memory of a worker, above which it is replaced, and of its job, which fails; 0: any",
+        unit="bytes",
+        low=0,
+        high=1_099_511_627_776,
+    )
 
     # E-mail
     smtp_url: str = _setting(

@@ -30,8 +30,9 @@ from haven.identity.routes import blueprints as identity
 from haven.identity.sign_in import SignIn, SignInRules
 from haven.insight.routes import blueprint as insight
 from haven.leasing.routes import blueprints as leasing
-from haven.operations import rate_limits
+from haven.operations import ops_pages, rate_limits
 from haven.operations.cache_routes import blueprint as cache
+from haven.operations.kinds import QUEUES
 from haven.operations.route_classes import CLASSES
 from haven.operations.routes import blueprints as operations
 from haven.payments.hooks import blueprint as hooks
@@ -70,6 +71,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     load_extensions(app, settings.extensions)
     _start_database(app)
     _start_runtime(app, settings)
+    ops_pages.mount(app, settings)
     places = min(settings.event_streams, settings.web_threads // 2)
     app.extensions[STREAMS] = Streams(places, settings.event_stream_life)
     _register_blueprints(app)
@@ -90,6 +92,7 @@ def _flask_settings(settings: Settings) -> dict[str, Any]:
         "OPENAPI_URL_PREFIX": API,
         "OPENAPI_JSON_PATH": "openapi.json",
         "SQLALCHEMY_DATABASE_URI": sqlalchemy_url(settings.database_url),
+        "JOB_QUEUES": QUEUES,
         "CACHE_OWNER": guard.cache_owner,
         "RATE_LIMIT_IDENTIFY": guard.caller,
         "RATE_LIMIT_EXEMPT": guard.is_exempt,
@@ -146,6 +149,7 @@ def _register_blueprints(app: Flask) -> None:
     app.register_blueprint(hooks, url_prefix=f"{API}/hooks")
     app.register_blueprint(health.blueprint)
     app.register_blueprint(docs_blueprint)
+    app.register_blueprint(ops_pages.blueprint)
 
 
 def _secure(response: Response) -> Response:

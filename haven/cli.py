@@ -16,6 +16,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("haven.stack_commands:status", "Show each process of the stack: state, pid, address."),
     "db": ("haven.db.commands:db", "Upgrade, downgrade and inspect the database schema."),
     "cache": ("haven.operations.cache_commands:cache", "Clear, warm and read the cache."),
+    "cron": (
+        "haven.operations.cron_commands:cron",
+        "Show what the clock did last, and when it is due again.",
+    ),
     "doctor": ("haven.doctor.commands:doctor", "Look for what is wrong, and say what to do."),
     "limits": ("haven.operations.commands:limits", "Show the rate limits and whom they refused; change one."),
     "demo": ("haven.demo.commands:demo", "Load believable Kenyan agencies: small, medium or large."),

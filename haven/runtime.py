@@ -9,9 +9,8 @@ from typing import Any, Final
 
 import redis
 import structlog
-from rq import Queue
-from rq.serializers import JSONSerializer
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from config import Settings
 from extensions.caching.build import build_cache, watch_writes
@@ -21,9 +20,10 @@ from extensions.circuit_breaker.breaker import Breakers
 from extensions.circuit_breaker.rules import Rules as BreakerRules
 from extensions.database.replica import Reading, make_reading
 from extensions.hold_off import guarded_redis
+from extensions.jobs.queues import Queues
 from haven.db.migrate import sqlalchemy_url
 from haven.operations.cached_tables import CLEARS
-from haven.operations.kinds import KINDS
+from haven.operations.kinds import KINDS, SHARES
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,6 @@ WORKER: Final = "haven-worker"
 CRON: Final = "haven-cron"
 """What PostgreSQL calls the connections of a worker, and of the clock."""
 RUNNER: Final = "workers.runner.run"
-_WAKE_TTL_S: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,7 @@ class Runtime:
     engine: Engine
     redis: redis.Redis
     wake: Wake
+    queues: Queues
     reading: Reading
     cache: Cache
     breakers: Breakers
@@ -70,7 +70,9 @@ class Runtime:
         sessions = guarded_redis(settings.redis_url, timeout_s)
         engine = engine if engine is not None else worker_engine(settings, settings.database_url)
         jobs = guarded_redis(settings.redis_url, timeout_s, db=settings.job_queue_redis_db)
-        wake = _waker(jobs) if settings.enable_job_queue else _run_here
+        queues = Queues(jobs, RUNNER, SHARES)
+        here: list[Runtime] = []
+        wake = _waker(queues) if settings.enable_job_queue else _runs_here(here)
         cache = cache or build_cache(
             settings.cache_redis_url, cache_rules(settings), timeout_s=settings.cache_timeout
         )
@@ -78,7 +80,9 @@ class Runtime:
         reading = reading or _reading(settings, engine, sessions)
         if breakers is None:
             breakers = Breakers(breaker_rules(settings), sessions)
-        return cls(settings, engine, sessions, wake, reading, cache, breakers)
+        runtime = cls(settings, engine, sessions, wake, queues, reading, cache, breakers)
+        here.append(runtime)
+        return runtime
 
 
 def cache_rules(settings: Settings) -> CacheRules:
@@ -105,13 +109,13 @@ def _reading(settings: Settings, primary: Engine, client: redis.Redis) -> Readin
     return make_reading(primary, replica, client, settings.database_replica_max_lag)
 
 
-def worker_engine(settings: Settings, url: str, name: str = WORKER) -> Engine:
+def worker_engine(settings: Settings, url: str, name: str = WORKER, overflow: int = 4) -> Engine:
     """The engine of a process that is no web process: few connections, the same time-outs."""
     options = f"-c statement_timeout={settings.db_statement_timeout * 10} -c timezone=UTC"
     return create_engine(
         sqlalchemy_url(url),
         pool_size=2,
-        max_overflow=4,
+        max_overflow=overflow,
         pool_timeout=settings.db_pool_timeout,
         pool_recycle=settings.db_pool_recycle,
         pool_pre_ping=True,
@@ -132,37 +136,27 @@ def jobs_redis(settings: Settings, timeout_s: float | None) -> redis.Redis:
     return connection
 
 
-def _waker(connection: redis.Redis) -> Wake:
+def _waker(queues: Queues) -> Wake:
     def wake(agency_id: uuid.UUID, job_id: uuid.UUID, kind: str) -> None:
         spec = KINDS[kind]
-        queue = Queue(spec.queue, connection=connection, serializer=JSONSerializer)
         try:
-            if queue.get_job_position(job_id.hex) is not None:
-                return
-            _enqueue(queue, agency_id, job_id, kind)
+            queues.wake(str(agency_id), job_id, spec.queue, kind, spec.timeout_s)
         except redis.RedisError as error:
             log.warning("worker_not_woken", job_id=str(job_id), kind=kind, error=type(error).__name__)
 
     return wake
 
 
-def _enqueue(queue: Queue, agency_id: uuid.UUID, job_id: uuid.UUID, kind: str) -> None:
-    # No ``unique``: what a worker that was killed has left in Redis must not keep its job from being run again.
-    # Two workers that are woken for one job do no harm: one of them claims its row.
-    queue.enqueue_call(
-        RUNNER,
-        args=(str(agency_id), str(job_id)),
-        timeout=KINDS[kind].timeout_s,
-        ttl=_WAKE_TTL_S,
-        result_ttl=0,
-        failure_ttl=_WAKE_TTL_S,
-        description=f"{kind} {job_id}",
-        job_id=job_id.hex,
-    )
-
-
-def _run_here(agency_id: uuid.UUID, job_id: uuid.UUID, kind: str) -> None:  # noqa: ARG001
+def _runs_here(here: list[Runtime]) -> Wake:
     """Without a job queue a job runs in the process that asks for it, once its transaction is committed."""
-    import importlib
 
-    importlib.import_module("workers.runner").run(str(agency_id), str(job_id))
+    def run(agency_id: uuid.UUID, job_id: uuid.UUID, kind: str) -> None:
+        import importlib
+
+        runner = importlib.import_module(RUNNER.rpartition(".")[0])
+        try:
+            runner.run_job(here[0], agency_id, job_id)
+        except SQLAlchemyError as error:  # its row is there: the clock finds it
+            log.warning("job_not_run_here", job_id=str(job_id), kind=kind, error=type(error).__name__)
+
+    return run

@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Final
 
 import redis
 import structlog
-from rq.serializers import JSONSerializer
-from rq.worker_pool import WorkerPool
 
 # Imported here, so that a job's process is forked with them and starts at once.
 import workers.maintenance
 import workers.notifications
 import workers.payments  # noqa: F401
-from config import load_settings
+from config import Settings, load_settings
+from extensions.jobs.pool import Pool, PoolRules
+from extensions.jobs.queues import Queues
+from extensions.jobs.worker import DurableWorker
 from extensions.logs import configure_logging
-from haven.operations.kinds import QUEUES
-from haven.runtime import jobs_redis
+from haven.operations.kinds import QUEUES, SHARES
+from haven.runtime import RUNNER, jobs_redis
+from workers.runner import killed, prepare
 
 log = structlog.get_logger(__name__)
 _LONGEST_WAIT_S: Final = 30
+_REDIS_TIMEOUT_S: Final = 5.0
 
 
 def main() -> None:
-    """Work until a SIGTERM; the job in hand is finished first."""
+    """Work until a SIGTERM; the jobs in hand are finished first, or put back."""
     settings = load_settings()
     configure_logging(settings.log_level)
-    connection = jobs_redis(settings, timeout_s=None)
+    connection = jobs_redis(settings, timeout_s=_REDIS_TIMEOUT_S)
     _wait_for(connection)
-    pool = WorkerPool(
-        list(QUEUES),
-        connection=connection,
-        num_workers=settings.worker_processes,
-        serializer=JSONSerializer,
+    rules = pool_rules(settings)
+    DurableWorker.killed = staticmethod(partial(killed, settings))
+    prepare(settings)
+    queues = Queues(jobs_redis(settings, timeout_s=_REDIS_TIMEOUT_S), RUNNER, SHARES)
+    log.info("workers_started", least=rules.low, most=rules.high, queues=QUEUES)
+    Pool(list(QUEUES), connection, queues, rules).run()
+
+
+def pool_rules(settings: Settings) -> PoolRules:
+    """The bounds of the pool, as the settings say."""
+    return PoolRules(
+        settings.worker_processes,
+        max(settings.worker_processes, settings.worker_processes_max),
+        settings.worker_stop_grace,
+        settings.worker_idle_time,
+        settings.worker_max_jobs,
+        settings.worker_memory_limit,
     )
-    log.info("workers_started", processes=settings.worker_processes, queues=QUEUES)
-    pool.start(logging_level="WARNING")
 
 
 def _wait_for(connection: redis.Redis) -> None:

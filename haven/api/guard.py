@@ -139,6 +139,7 @@ def current_session() -> Session:
         return replica  # type: ignore[no-any-return]
     session: Session = current_app.extensions["sqlalchemy"].session()
     session.info.setdefault("wake", runtime().wake)
+    session.info.setdefault("job_attempts", runtime().settings.max_job_attempts)
     return session
 
 

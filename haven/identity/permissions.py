@@ -36,6 +36,8 @@ PERMISSIONS: Final[dict[str, str]] = {
     "payments:admin": "Replay what the provider sent; register the paybill's addresses",
     "jobs:read": "Read jobs",
     "jobs:write": "Cancel and retry jobs",
+    "jobs:admin": "Read everybody's jobs and their numbers; empty a queue, run its failures again",
+    "queues:write": "Pause and resume queues; rq-dashboard",
     "cache:read": "Read how the cache does",
     "cache:write": "Clear and warm the cache",
     "webhooks:read": "List and read webhooks and their deliveries",
@@ -63,12 +65,13 @@ _READING = _SHARED | {
 }
 _PLATFORM_ONLY = frozenset(
     {"agencies:read", "agencies:write", "monitoring:read", "rate_limits:read", "rate_limits:write"}
+    | {"queues:write"}
 )
 
 ROLES: Final[dict[str, frozenset[str]]] = {
     "PLATFORM_ADMIN": _PLATFORM_ONLY
     | {"agency:read", "users:read", "users:write", "api_keys:read", "api_keys:write", "audit:read"}
-    | {"jobs:read", "jobs:write", "cache:read", "cache:write"},
+    | {"jobs:read", "jobs:write", "jobs:admin", "cache:read", "cache:write"},
     "AGENCY_ADMIN": frozenset(PERMISSIONS) - _PLATFORM_ONLY,
     "MANAGER": _READING
     | {

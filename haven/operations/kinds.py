@@ -11,14 +11,18 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``function`` is ``module:name``; it gets a ``JobContext`` and the job's arguments, and may run more than once."""
+    """``function`` is ``module:name``; it gets a ``JobContext`` and the job's arguments, and may run more than once.
+
+    ``max_attempts`` 0: as many as MAX_JOB_ATTEMPTS says.
+    """
 
     queue: str
     function: str
-    max_attempts: int = 3
+    max_attempts: int = 0
     timeout_s: int = 600
 
 
+DEFAULT_ATTEMPTS: Final = 3
 KINDS: Final[dict[str, Kind]] = {
     "rent_run": Kind("payments", "workers.payments:rent_run", timeout_s=1800),
     "late_fees": Kind("payments", "workers.payments:late_fees", timeout_s=1800),
@@ -38,3 +42,5 @@ KINDS: Final[dict[str, Kind]] = {
 
 QUEUES: Final = ("payments", "notifications", "reports", "exports", "maintenance")
 """In the order in which workers serve them: money first."""
+SHARES: Final = {"payments": 16, "notifications": 8, "reports": 2, "exports": 2, "maintenance": 4}
+"""How many jobs of one agency may be with the workers at once, by queue; the others wait their turn in PostgreSQL."""

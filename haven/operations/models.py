@@ -45,6 +45,11 @@ class Job(Owned, Timestamps, Base):
     unique_key: Mapped[str | None]
     requested_by: Mapped[str]
     request_id: Mapped[str] = mapped_column(server_default="")
+    trace_id: Mapped[str] = mapped_column(server_default="")
+    claim: Mapped[int] = mapped_column(
+        server_default="0", doc="Rises with each claim: who holds an old one is late"
+    )
+    worker: Mapped[str] = mapped_column(server_default="")
     attempts: Mapped[int] = mapped_column(server_default="0")
     max_attempts: Mapped[int]
     progress_done: Mapped[int] = mapped_column(server_default="0")
@@ -74,13 +79,40 @@ class Job(Owned, Timestamps, Base):
         Index(
             "job_unfinished_idx",
             "agency_id",
+            "queue",
             "run_after",
             postgresql_where=text("status IN ('QUEUED', 'SCHEDULED', 'RUNNING')"),
         ),
+        Index(None, "agency_id", "finished_at"),
         Index(None, "agency_id", "status", "id"),
         Index(None, "agency_id", "kind", "id"),
         Index(None, "agency_id", "queue", "id"),
     )
+
+
+class PausedQueue(Base):
+    """A queue that no worker takes from, of all agencies, until somebody resumes it."""
+
+    __tablename__ = "job_queue"
+
+    queue: Mapped[str] = mapped_column(primary_key=True)
+    paused_at: Mapped[Instant] = mapped_column(server_default=func.now())
+    paused_by: Mapped[str]
+
+
+class MaintenanceTask(Base):
+    """What the clock did last for one of its tasks, and when it is due again. Belongs to the platform."""
+
+    __tablename__ = "maintenance_task"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    every_s: Mapped[int]
+    started_at: Mapped[Instant | None]
+    finished_at: Mapped[Instant | None]
+    next_at: Mapped[Instant] = mapped_column(server_default=func.now())
+    moved: Mapped[int] = mapped_column(server_default="0")
+    error: Mapped[str | None]
+    failures: Mapped[int] = mapped_column(server_default="0", doc="In a row")
 
 
 class WebhookEndpoint(Versioned, Base):

@@ -66,3 +66,24 @@ class Breakers(Schema):
     breakers = fields.List(fields.Nested(BreakerRow), required=True)
     rules = fields.Nested(BreakerRules, required=True)
     redis = fields.Nested(RedisCircuit, required=True)
+
+
+class MaintenanceRow(Schema):
+    """One task of the clock: its last run, and when it is due again."""
+
+    name = fields.String(required=True)
+    every_s = fields.Integer(required=True)
+    status = choice("OK", "RUNNING", "FAILED", "WAITING", "LATE", required=True)
+    started_at = fields.AwareDateTime(required=True, allow_none=True)
+    finished_at = fields.AwareDateTime(required=True, allow_none=True)
+    took_s = fields.Float(required=True, allow_none=True)
+    rows = fields.Integer(required=True, metadata={"description": "How many rows it moved."})
+    error = fields.String(required=True, allow_none=True)
+    failures = fields.Integer(required=True, metadata={"description": "Runs that failed, in a row."})
+    next_at = fields.AwareDateTime(required=True)
+
+
+class Maintenance(Schema):
+    """What the clock does, and did."""
+
+    tasks = fields.List(fields.Nested(MaintenanceRow), required=True)

@@ -14,7 +14,12 @@ _API: Final = "/api/v1"
 
 CLASSES: Final = (
     # By address also with a token in hand: a password is guessed by somebody who is not yet anybody.
-    RouteClass("login", 0.03, (f"POST {_API}/auth/login", f"POST {_API}/auth/password"), by_address=True),
+    RouteClass(
+        "login",
+        0.03,
+        (f"POST {_API}/auth/login", f"POST {_API}/auth/password", "POST /ops/sign-in"),
+        by_address=True,
+    ),
     # Each rings a phone.
     RouteClass("payment_requests", 0.06, (f"POST {_API}/payments/mpesa/stk-push",)),
     # Each is minutes of work for a job.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import uuid
 import zlib
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
 
 from flask import Response, current_app, request
 from flask_smorest import Blueprint
@@ -16,7 +18,7 @@ from extensions.rate_limiting import RateLimiting
 from haven.api.bodies import body
 from haven.api.encoding import encode, json_response
 from haven.api.event_stream import Shown, event_stream, stream_doc
-from haven.api.guard import current_session, requires, runtime
+from haven.api.guard import current_principal, current_session, requires, runtime
 from haven.api.idempotency import idempotent
 from haven.api.listing import Filter, Listing
 from haven.api.resource import (
@@ -30,8 +32,8 @@ from haven.api.resource import (
     register,
 )
 from haven.errors import NotFound, Unavailable
+from haven.operations import job_queues, rate_limits, schemas, webhook_endpoints
 from haven.operations import jobs as job_service
-from haven.operations import rate_limits, schemas, webhook_endpoints
 from haven.operations.models import Job, WebhookDelivery, WebhookEndpoint
 from haven.operations.monitoring_routes import monitoring
 from haven.operations.schemas import JobRow
@@ -40,6 +42,7 @@ jobs = Blueprint("jobs", __name__, description="Background work: its state, prog
 webhooks = Blueprint("webhooks", __name__, description="Being told of events over HTTP.")
 blueprints = [jobs, webhooks, monitoring]
 
+_SEES_ALL: Final = "jobs:admin"
 _percent = case(
     (Job.progress_total > 0, func.round(cast(Job.progress_done * 100, Float) / Job.progress_total)),
     else_=None,
@@ -79,9 +82,70 @@ def job_created(job_id: uuid.UUID) -> Response:
 @jobs.route("/jobs/history", methods=["GET"])
 @requires("jobs:read")
 @jobs.response(200, page_schema(JobRow))
-@jobs.doc(summary="List jobs", **list_doc(JOBS))
+@jobs.doc(summary="List the jobs one asked for; an administrator lists all of the agency", **list_doc(JOBS))
 def history() -> Response:
-    return list_answer(JOBS)
+    principal = current_principal()
+    if _SEES_ALL in principal.permissions:
+        return list_answer(JOBS)
+    return list_answer(replace(JOBS, always=(Job.requested_by == principal.actor,)))
+
+
+@jobs.route("/jobs/stats", methods=["GET"])
+@requires("jobs:admin")
+@jobs.response(200, schemas.JobStatistics)
+@jobs.doc(summary="The agency's jobs by queue: now, and what ended in the last day")
+def read_statistics() -> Response:
+    return json_response(job_queues.statistics(current_session(), runtime().queues))
+
+
+@jobs.route("/jobs/queues/<string:queue>/pause", methods=["POST"])
+@requires("queues:write")
+@jobs.response(200, schemas.QueueState)
+@jobs.doc(summary="Let no worker take from a queue, of all agencies", responses=problems(404))
+def pause_queue(queue: str) -> Response:
+    job_queues.pause(current_session(), queue)
+    return json_response({"queue": queue, "is_paused": True})
+
+
+@jobs.route("/jobs/queues/<string:queue>/resume", methods=["POST"])
+@requires("queues:write")
+@jobs.response(200, schemas.QueueState)
+@jobs.doc(summary="Let workers take from a queue again", responses=problems(404))
+def resume_queue(queue: str) -> Response:
+    job_queues.resume(current_session(), queue)
+    return json_response({"queue": queue, "is_paused": False})
+
+
+@jobs.route("/jobs/queues/<string:queue>/empty", methods=["POST"])
+@requires("jobs:admin")
+@jobs.response(200, schemas.JobsChanged)
+@jobs.doc(
+    summary="Cancel the agency's waiting jobs of a queue, 1,000 at the most; an operator those of every agency",
+    responses=problems(404),
+)
+def empty_queue(queue: str) -> Response:
+    return _changed(job_queues.empty, queue)
+
+
+@jobs.route("/jobs/queues/<string:queue>/requeue", methods=["POST"])
+@requires("jobs:admin")
+@jobs.response(200, schemas.JobsChanged)
+@jobs.doc(
+    summary="Run the agency's failed jobs of a queue again, 1,000 at the most; an operator those of every agency",
+    responses=problems(404),
+)
+def requeue_failures(queue: str) -> Response:
+    return _changed(job_queues.requeue, queue)
+
+
+def _changed(act: Callable[[Session, str], int], queue: str) -> Response:
+    principal, queue = current_principal(), job_queues.known(queue)
+    if principal.is_platform:
+        here = runtime()
+        count = job_queues.of_every_agency(here.engine, principal.actor, here.wake, act, queue)
+    else:
+        count = act(current_session(), queue)
+    return json_response({"queue": queue, "jobs": count})
 
 
 @jobs.route("/jobs/<string:queue>/<uuid:job_id>", methods=["GET"])

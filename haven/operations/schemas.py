@@ -45,6 +45,45 @@ class JobRow(Schema):
     error = fields.String(required=True, allow_none=True)
 
 
+class QueueNumbers(Schema):
+    """One queue: what is unfinished, and what ended in the last day. Means are of the jobs of both."""
+
+    queue = fields.String(required=True)
+    is_paused = fields.Boolean(required=True)
+    waiting = fields.Integer(required=True)
+    scheduled = fields.Integer(required=True, metadata={"description": "Not due yet, or to be tried again."})
+    running = fields.Integer(required=True)
+    succeeded = fields.Integer(required=True)
+    failed = fields.Integer(required=True)
+    cancelled = fields.Integer(required=True)
+    oldest_wait_s = fields.Float(required=True)
+    mean_wait_s = fields.Float(required=True)
+    mean_run_s = fields.Float(required=True)
+
+
+class JobStatistics(Schema):
+    """The agency's jobs by queue, and the workers of all agencies."""
+
+    queues = fields.List(fields.Nested(QueueNumbers), required=True)
+    workers = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "null: Redis is away, so it cannot be seen."}
+    )
+
+
+class QueueState(Schema):
+    """Whether workers take from a queue."""
+
+    queue = fields.String(required=True)
+    is_paused = fields.Boolean(required=True)
+
+
+class JobsChanged(Schema):
+    """How many jobs of a queue were changed."""
+
+    queue = fields.String(required=True)
+    jobs = fields.Integer(required=True)
+
+
 class WebhookBody(Body):
     """Where an agency wants to be told of events."""
 

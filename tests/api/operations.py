@@ -311,6 +311,7 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
         "/payments/unmatched": stray,
         "/jobs": job["queue"],
         "/jobs/{queue}": job["id"],
+        "/jobs/queues": "maintenance",
         "/webhooks": webhook["id"],
         "/credit-notes": note["id"],
         "/disbursements": expense["id"],

@@ -37,7 +37,12 @@ SECRET_RENT = "98765.43"
 SECRET_NAME = "Siri Kubwa"
 _FILTER = re.compile(r"(?:\b\w+\.)?\bagency_id = (?:%\(\w+\)s(?:::\w+)?|CAST\(%\(\w+\)s AS \w+\))")
 
-_IN_PATH = [one for one in operations() if one.parameters()]
+_IN_PATH = [
+    # A queue is no row of an agency: emptying one has tests of its own.
+    one
+    for one in operations()
+    if one.parameters() and not one.path.startswith("/jobs/queues/")
+]
 _IN_BODY = [(one, name) for one in operations() if one.body for name in id_fields(one.body)]
 _READS = [
     one

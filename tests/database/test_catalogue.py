@@ -20,6 +20,8 @@ NOT_OF_AN_AGENCY = {
     "agency": "it is the agency; its policy is on id",
     "alembic_version": "the schema's own revision",
     "cache_debt": "read for all agencies at once; it names them and holds nothing of theirs",
+    "job_queue": "a queue is paused for all agencies",
+    "maintenance_task": "the clock's own tasks",
     "metric_rollup": "measurements of the platform",
     "sign_in_throttle": "counted before anybody is known to belong to an agency",
 }

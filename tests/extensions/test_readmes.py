@@ -18,9 +18,10 @@ def readme_of(path: str) -> str:
 
 
 @pytest.mark.parametrize("path", DEFAULT_EXTENSIONS)
-def test_the_example_runs(path, database_url, redis_url):
+def test_the_example_runs(path, database_url, owner_url, redis_url):
     (example,) = re.findall(r"^```python\n(.*?)^```$", readme_of(path), re.MULTILINE | re.DOTALL)
-    exec(compile(example, path, "exec"), {"DATABASE_URL": database_url, "REDIS_URL": redis_url})
+    urls = {"DATABASE_URL": database_url, "OWNER_URL": owner_url, "REDIS_URL": redis_url}
+    exec(compile(example, path, "exec"), urls)
 
 
 @pytest.mark.parametrize("path", DEFAULT_EXTENSIONS)
