@@ -188,6 +188,16 @@ class Settings:
         "", "Where e-mails are written as .eml files, with no SMTP_URL; for development", unit="path"
     )
 
+    # SMS
+    sms_url: str = _setting(
+        "",
+        "SMS gateway that speaks as Africa's Talking: https://api.africastalking.com; empty: none",
+        unit="URL",
+    )
+    sms_username: str = _setting("", "The gateway's user, where SMS_URL is set")
+    sms_api_key: str = _setting("", "The gateway's key, where SMS_URL is set")
+    sms_sender_id: str = _setting("", "Who SMS come from, as registered; empty: the gateway's own number")
+
     webhook_private_addresses: bool = _setting(
         False, "Webhooks may reach private and loopback addresses; only for development"
     )
@@ -380,6 +390,12 @@ def _wrong_mail(s: Settings) -> list[str]:
         faults.append("SMTP_URL must start with smtp:// or smtps://.")
     if s.smtp_url and "@" not in s.mail_from:
         faults.append("MAIL_FROM must be an e-mail address: SMTP_URL is set, and a mail needs a sender.")
+    if s.sms_url and urlsplit(s.sms_url).scheme not in {"http", "https"}:
+        faults.append("SMS_URL must start with http:// or https://.")
+    if s.sms_url and not (s.sms_username and s.sms_api_key):
+        faults.append(
+            "SMS_USERNAME and SMS_API_KEY are missing: SMS_URL is set, and the gateway asks for both."
+        )
     return faults
 
 
@@ -411,6 +427,7 @@ def _completed(s: Settings) -> Settings:
     values = {f.name: getattr(s, f.name) for f in fields(s)}
     values["database_owner_url"] = s.database_owner_url or s.database_url
     values["public_url"] = s.public_url.rstrip("/")
+    values["sms_url"] = s.sms_url.rstrip("/")
     if not s.redis_url:
         password = f":{quote(s.redis_password, safe='')}@" if s.redis_password else ""
         values["redis_url"] = f"redis://{password}{s.redis_host}:{s.redis_port}/{s.redis_db}"
@@ -419,5 +436,5 @@ def _completed(s: Settings) -> Settings:
 
 
 def _shown(name: str, text: str) -> str:
-    secret = any(word in name for word in ("password", "secret", "passkey", "url"))
+    secret = any(word in name for word in ("password", "secret", "passkey", "api_key", "url"))
     return "a value that is not shown" if secret else repr(text)

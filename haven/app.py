@@ -30,6 +30,7 @@ from haven.identity.routes import blueprints as identity
 from haven.identity.sign_in import SignIn, SignInRules
 from haven.insight.routes import blueprint as insight
 from haven.leasing.routes import blueprints as leasing
+from haven.notifications.routes import blueprint as notifications
 from haven.operations import ops_pages, rate_limits
 from haven.operations.cache_routes import blueprint as cache
 from haven.operations.kinds import QUEUES
@@ -143,6 +144,7 @@ def _register_blueprints(app: Flask) -> None:
         insight,
         *operations,
         cache,
+        notifications,
     ]
     for blueprint in resources:
         api.register_blueprint(blueprint, url_prefix=API)

@@ -292,6 +292,7 @@ class Stack:
             names = ("mpesa_consumer_key", "mpesa_consumer_secret", "mpesa_shortcode", "mpesa_passkey")
             ours |= {name.upper(): self._secrets[name] for name in names}
             ours["MPESA_CALLBACK_ADDRESSES"] = "127.0.0.0/8"
+            ours |= {"SMS_URL": places.mpesa_url, "SMS_USERNAME": "sandbox", "SMS_API_KEY": "simulated"}
         fixed = {
             "PORT": str(urlsplit(places.url).port),
             "DATABASE_URL": places.database_url,

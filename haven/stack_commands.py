@@ -259,6 +259,9 @@ def _screen(description: Mapping[str, Any], stop: str, folder: StackFolder) -> P
     url = description["url"]
     rows.add_row("API", f"{url}/api/v1", f"to read: {url}/docs")
     rows.add_row("M-Pesa simulator", description["mpesa_url"], "its phones ring there")
+    rows.add_row(
+        "Messages", f"{description['mpesa_url']}/simulator/messages", "e-mails and SMS that were sent"
+    )
     for title, key in (("Agency administrator", "agency_admin"), ("Operator", "platform_admin")):
         if admin := description[key]:
             rows.add_row(title, admin["email"], admin["password"])

@@ -6,15 +6,26 @@ import uuid
 from typing import Any
 
 from haven.notifications import service as notifications
-from haven.operations import webhooks
+from haven.operations import webhook_health, webhooks
 from haven.operations.jobs import JobContext
 
 
 def webhook_deliver(context: JobContext, delivery_id: str) -> dict[str, Any]:
     """Send one event to one webhook."""
-    return webhooks.deliver(context, uuid.UUID(delivery_id))
+    return webhooks.deliver(context, uuid.UUID(delivery_id), webhook_health.note)
 
 
-def notification_send(context: JobContext, payment_id: str, kind: str) -> dict[str, Any]:
-    """Send what is queued of one kind about one payment."""
-    return notifications.send(context, uuid.UUID(payment_id), kind)
+def notification_send(
+    context: JobContext,
+    about_id: str = "",
+    kind: str = "",
+    occasion: str = "",
+    notification_id: str = "",
+    payment_id: str = "",
+) -> dict[str, Any]:
+    """Send what is queued of one kind about one thing, or one message again; jobs of before 0014 say ``payment_id``."""
+    if notification_id:
+        return notifications.send(context, notification_id=uuid.UUID(notification_id))
+    return notifications.send(
+        context, about_id=uuid.UUID(about_id or payment_id), kind=kind, occasion=occasion
+    )

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.leasing import service as leasing
+from haven.notifications.reminders import tell_of_invoices
 from haven.operations import cache, maintenance
 from haven.payments import service as payments
 from haven.runtime import Runtime
@@ -42,6 +43,7 @@ TASKS: Final = (
     Task("past_leases", 300, leasing.end_past_leases),
     Task("late_fees", 300, billing.request_late_fees),
     Task("books", 900, billing.request_nightly),
+    Task("invoice_notices", 60, tell_of_invoices),
     Task("cache_warm", 300, cache.keep_warm),
     Task("expired_rows", 3600, maintenance.remove_expired),
     Task("old_jobs", 3600, maintenance.remove_old_jobs),

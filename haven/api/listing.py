@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -169,14 +169,7 @@ class Listing:
     def page(self, session: Session, query: Query) -> Page:
         """The page that ``query`` asks for."""
         column = self._sort_column(query.sort)
-        is_down = query.sort.startswith("-")
-        order = [self.key] if column is self.key else [column, self.key]
-        found = self._select(cast(column, Text).label("_sort"), self.key.label("_id"))
-        found = found.where(*query.conditions)
-        if query.cursor is not None:
-            found = found.where(self._after(column, is_down, query.cursor))
-        found = found.order_by(*(part.desc() if is_down else part.asc() for part in order))
-        rows = session.execute(found.limit(query.limit + 1)).all()
+        rows = self._rows(session, query, column)
         shown = [dict(zip(self._names, row, strict=False)) for row in rows[: query.limit]]
         next_cursor = None
         if len(rows) > query.limit:
@@ -185,6 +178,37 @@ class Listing:
             next_cursor = Cursor(query.sort, value, last[-1]).text()
         total = self._total(session, query, is_empty=not rows) if query.with_total else None
         return Page(shown, query.limit, next_cursor, total)
+
+    def _rows(self, session: Session, query: Query, column: Any) -> list[Any]:
+        """One row more than the page has, where there is one. Rows that lack the sort's value come last, up or down.
+
+        Descending, those that have it are read first and the others after them: an index read backwards has them the
+        other way round. The second statement is needed only where the first does not fill the page.
+        """
+        is_down = query.sort.startswith("-")
+        if not is_down or not getattr(column, "nullable", False):
+            return self._read(session, query, column, query.limit + 1)
+        rows: list[Any] = []
+        if query.cursor is None or query.cursor.value is not None:
+            rows = self._read(session, query, column, query.limit + 1, column.is_not(None))
+        missing = query.limit + 1 - len(rows)
+        if missing:
+            begun = query.cursor is not None and query.cursor.value is None
+            afresh = query if begun else replace(query, cursor=None)
+            rows += self._read(session, afresh, column, missing, column.is_(None))
+        return rows
+
+    def _read(
+        self, session: Session, query: Query, column: Any, limit: int, *more: ColumnElement[bool]
+    ) -> list[Any]:
+        is_down = query.sort.startswith("-")
+        order = [self.key] if column is self.key else [column, self.key]
+        found = self._select(cast(column, Text).label("_sort"), self.key.label("_id"))
+        found = found.where(*query.conditions, *more)
+        if query.cursor is not None:
+            found = found.where(self._after(column, is_down, query.cursor))
+        found = found.order_by(*(part.desc() if is_down else part.asc() for part in order))
+        return list(session.execute(found.limit(limit)).all())
 
     def one(self, session: Session, row_id: uuid.UUID) -> dict[str, Any]:
         """The row as it is shown.
@@ -218,9 +242,8 @@ class Listing:
         if column is self.key:
             return later
         if cursor.value is None:
-            # PostgreSQL puts nulls first when descending, last when ascending.
             rest: ColumnElement[bool] = column.is_(None) & later
-            return rest | column.is_not(None) if is_down else rest
+            return rest
         place = tuple_(cast(cursor.value, column.type), cast(cursor.id, Uuid))
         here = tuple_(column, self.key)
         beyond: ColumnElement[bool] = here < place if is_down else here > place

@@ -5,7 +5,17 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, PrimaryKeyConstraint, Text, UniqueConstraint, Uuid, func, text
+from sqlalchemy import (
+    ForeignKey,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -37,10 +47,14 @@ class Agency(Timestamps, Base):
     mpesa_shortcode: Mapped[str | None]
     mpesa_credentials: Mapped[bytes | None] = mapped_column(BYTEA)
     c2b_reject_unknown_accounts: Mapped[bool] = mapped_column(server_default="false")
+    language: Mapped[str] = mapped_column(server_default="en")
+    notify_invoices: Mapped[bool] = mapped_column(server_default="false")
+    reminders_before_due: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}", doc="Days")
+    reminders_after_due: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}", doc="Days")
     version: Mapped[int] = mapped_column(server_default="1", default=1)
     search: Mapped[str] = searchable("name", "slug")
 
-    __table_args__ = (one_of("status", "ACTIVE", "SUSPENDED"),)
+    __table_args__ = (one_of("status", "ACTIVE", "SUSPENDED"), one_of("language", "en", "sw"))
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012
 
 

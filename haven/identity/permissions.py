@@ -33,7 +33,10 @@ PERMISSIONS: Final[dict[str, str]] = {
     "payments:read": "List and read payments and receipts",
     "payments:write": "Ask for rent by M-Pesa, record cash and bank payments",
     "payments:reverse": "Reverse a payment",
+    "payments:resolve": "Decide a payment that needs review",
     "payments:admin": "Replay what the provider sent; register the paybill's addresses",
+    "notifications:read": "Read who was told what",
+    "notifications:write": "Send a failed notification again",
     "jobs:read": "Read jobs",
     "jobs:write": "Cancel and retry jobs",
     "jobs:admin": "Read everybody's jobs and their numbers; empty a queue, run its failures again",
@@ -61,6 +64,7 @@ _READING = _SHARED | {
         "disbursements",
         "ledger",
         "dashboard",
+        "notifications",
     )
 }
 _PLATFORM_ONLY = frozenset(
@@ -87,7 +91,7 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             "disbursements",
         )
     }
-    | {"users:read", "api_keys:read", "api_keys:write", "jobs:write"},
+    | {"users:read", "api_keys:read", "api_keys:write", "jobs:write", "notifications:write"},
     "ACCOUNTANT": _READING
     | {
         "owners:write",
@@ -97,7 +101,7 @@ ROLES: Final[dict[str, frozenset[str]]] = {
         "disbursements:write",
         "audit:read",
     }
-    | {"api_keys:read", "api_keys:write", "jobs:write"},
+    | {"api_keys:read", "api_keys:write", "jobs:write", "notifications:write", "payments:resolve"},
     "VIEWER": _READING,
 }
 """Role → permissions. Operators see no agency's tenants or money: they run the platform, not the agencies."""

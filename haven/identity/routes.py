@@ -176,6 +176,10 @@ _AGENCY_COLUMNS = (
     "status",
     "mpesa_shortcode",
     "c2b_reject_unknown_accounts",
+    "language",
+    "notify_invoices",
+    "reminders_before_due",
+    "reminders_after_due",
     *_COMMON,
 )
 AGENCIES = Resource(

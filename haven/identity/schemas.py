@@ -57,6 +57,20 @@ class UserPatch(Body):
     status = choice(*USER_STATUS)
 
 
+def _days(description: str, lowest: int) -> fields.List[int]:
+    """At most five different numbers of days."""
+    return fields.List(
+        fields.Integer(strict=True, validate=validate.Range(lowest, 60)),
+        validate=[validate.Length(max=5), _no_repetition],
+        metadata={"description": description},
+    )
+
+
+def _no_repetition(values: list[int]) -> None:
+    if len(set(values)) != len(values):
+        raise ValidationError("Must not have the same twice.")
+
+
 class AgencyRow(Row):
     """A letting agency."""
 
@@ -67,6 +81,10 @@ class AgencyRow(Row):
     status = choice(*AGENCY_STATUS, required=True)
     mpesa_shortcode = fields.String(required=True, allow_none=True)
     c2b_reject_unknown_accounts = fields.Boolean(required=True)
+    language = choice("en", "sw", required=True)
+    notify_invoices = fields.Boolean(required=True)
+    reminders_before_due = fields.List(fields.Integer(), required=True)
+    reminders_after_due = fields.List(fields.Integer(), required=True)
 
 
 class AgencyBody(Body):
@@ -92,6 +110,13 @@ class AgencyBody(Body):
             "description": "Turn away payments to the paybill that name no lease, where M-Pesa asks first."
         }
     )
+
+    language = choice("en", "sw", metadata={"description": "What its tenants and people are written to in."})
+    notify_invoices = fields.Boolean(metadata={"description": "Tell tenants of each invoice issued."})
+    reminders_before_due = _days(
+        "Days before an invoice is due on which its tenant is reminded; 0: the day itself.", 0
+    )
+    reminders_after_due = _days("Days after an invoice was due on which its tenant is reminded.", 1)
 
 
 class LoginBody(Body):

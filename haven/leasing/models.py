@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from sqlalchemy import CheckConstraint, Computed, Index, UniqueConstraint, column, func, text
-from sqlalchemy.dialects.postgresql import BYTEA, ExcludeConstraint
+from sqlalchemy import CheckConstraint, Computed, Index, Text, UniqueConstraint, column, func, text
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from haven.db.base import Base, Instant, Money, Versioned, one_of, owned_key, search_index, searchable
@@ -23,6 +23,10 @@ class Tenant(Versioned, Base):
     national_id: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default="PROSPECT")
     notes: Mapped[str | None]
+    language: Mapped[str | None] = mapped_column(doc="Null: the agency's")
+    opt_outs: Mapped[list[str]] = mapped_column(
+        ARRAY(Text), server_default="{}", doc="``SMS``, or one kind of it: ``SMS:RENT_DUE``"
+    )
     # How M-Pesa may name the payer: the SHA-256 of the twelve digits, or a mask that ends in the last three.
     phone_hash: Mapped[bytes | None] = mapped_column(
         BYTEA, Computed("sha256(decode(regexp_replace(phone, '[^0-9]', '', 'g'), 'escape'))", persisted=True)
@@ -33,6 +37,7 @@ class Tenant(Versioned, Base):
     __rules__ = (
         search_index("tenant"),
         one_of("status", "ACTIVE", "FORMER", "PROSPECT"),
+        one_of("language", "en", "sw"),
         Index(None, "agency_id", "full_name", "id"),
         Index(None, "agency_id", "status", "id"),
         Index(None, "agency_id", "email"),

@@ -27,7 +27,7 @@ leases = Blueprint("leases", __name__, description="Tenancies.")
 blueprints = [tenants, leases]
 
 _COMMON = ("id", "created_at", "updated_at", "version")
-_TENANT_COLUMNS = ("full_name", "email", "phone", "national_id", "status", "notes")
+_TENANT_COLUMNS = "full_name email phone national_id status notes language opt_outs".split()
 
 _balance = cast(cast(billing.balance_of_tenant(Tenant.agency_id, Tenant.id), Numeric(14, 2)), Text)
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 from marshmallow import fields, validate
 
 from haven.api.fields import Body, Email, Line, Money, Phone, Prose, Row, choice
+from haven.notifications.models import TENANT_KINDS
 
 TENANT_STATUS = ("ACTIVE", "FORMER", "PROSPECT")
 LEASE_STATUS = ("DRAFT", "ACTIVE", "ENDED", "TERMINATED")
+OPT_OUTS = tuple(
+    part
+    for channel in ("EMAIL", "SMS")
+    for part in (channel, *(f"{channel}:{kind}" for kind in TENANT_KINDS))
+)
 LATE_FEE_KIND = ("NONE", "FLAT", "PERCENT")
 
 
@@ -20,6 +26,14 @@ class TenantBody(Body):
     national_id = Line(longest=30, allow_none=True)
     status = choice(*TENANT_STATUS)
     notes = Prose(allow_none=True)
+    language = choice(
+        "en", "sw", allow_none=True, metadata={"description": "Written to in this; null: the agency's."}
+    )
+    opt_outs = fields.List(
+        choice(*OPT_OUTS),
+        validate=validate.Length(max=len(OPT_OUTS)),
+        metadata={"description": "What is not sent: a channel, or one kind by it."},
+    )
 
 
 class TenantRow(Row):
@@ -31,6 +45,8 @@ class TenantRow(Row):
     national_id = fields.String(required=True, allow_none=True)
     status = choice(*TENANT_STATUS, required=True)
     notes = fields.String(required=True, allow_none=True)
+    language = choice("en", "sw", required=True, allow_none=True)
+    opt_outs = fields.List(fields.String(), required=True)
     balance = Money(
         required=True, metadata={"description": "Open invoices less credit; below nought: in credit."}
     )

@@ -1,114 +1,116 @@
-"""Telling people about payments: written down in the payment's own transaction, sent by a job afterwards."""
+"""What the rest of Haven may ask of notifications, and the job that sends them.
+
+``queue`` tells of a payment or an invoice, ``queue_mail`` tells staff; both write rows in the caller's transaction.
+``send`` is the job's; ``of_payment`` and ``resend`` are for people who look after it.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import select, text
+from sqlalchemy import any_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from extensions.circuit_breaker.breaker import CircuitOpen
 from haven.db.session import tenant_of
-from haven.notifications.channels import CHANNELS, Message, NotReached, NotTaken, Undeliverable, other_side
+from haven.errors import Conflict, NotFound
+from haven.leasing.models import Tenant
+from haven.notifications.channels import (
+    CHANNELS,
+    Message,
+    NotReached,
+    NotTaken,
+    OptedOut,
+    Sent,
+    Undeliverable,
+    Unknown,
+    other_side,
+)
 from haven.notifications.models import Notification
-from haven.notifications.texts import LANGUAGE, compose
+from haven.notifications.queueing import QUEUE, SEND, queue, queue_mail, values_of
+from haven.notifications.segments import segments
 from haven.operations.jobs import JobContext, submit
 from haven.operations.kinds import KINDS
 from haven.runtime import Runtime
 
-__all__ = ["Notification", "of_payment", "queue", "send"]
+__all__ = ["QUEUE", "Notification", "of_payment", "queue", "queue_mail", "resend", "send", "values_of"]
 
 log = structlog.get_logger(__name__)
-SEND: Final = "notification_send"
-
-# One statement finds who is to be told, puts the names into the words, and leaves out who has been told. It goes from row
-# to row by their keys and joins nothing: as a join, on tables that had not been analysed yet, it read every lease of the
-# agency for every tenant (1,960 blocks at 150 leases).
-_QUEUE: Final = text(
-    """
-    INSERT INTO notification (agency_id, id, payment_id, kind, channel, recipient, language, subject, body)
-    WITH let AS MATERIALIZED (
-      SELECT unit_id FROM lease WHERE agency_id = :agency_id AND id = :lease_id
-    ), home AS MATERIALIZED (
-      SELECT label, property_id FROM unit WHERE agency_id = :agency_id AND id = (SELECT unit_id FROM let)
-    ), about AS MATERIALIZED (
-      SELECT full_name AS tenant, lower(email) AS email, phone,
-             (SELECT name FROM agency WHERE id = :agency_id) AS agency,
-             (SELECT name FROM property
-               WHERE agency_id = :agency_id AND id = (SELECT property_id FROM home)) AS property,
-             (SELECT label FROM home) AS unit
-        FROM tenant WHERE agency_id = :agency_id AND id = :tenant_id
-    ), told AS (
-      SELECT 'EMAIL' AS channel, email AS recipient, :tenant_subject AS subject, :tenant_body AS body
-        FROM about WHERE email > ''
-       UNION ALL
-      SELECT 'SMS', phone, '', :tenant_sms FROM about WHERE phone > ''
-       UNION ALL
-      (SELECT 'EMAIL', lower(email), :agency_subject, :agency_body FROM user_account
-        WHERE agency_id = :agency_id AND role = 'AGENCY_ADMIN' AND status = 'ACTIVE' ORDER BY id LIMIT 20)
-    )
-    SELECT :agency_id, uuidv7(), :payment_id, :kind, channel, recipient, :language,
-           replace(replace(replace(replace(subject, '{unit}', unit), '{property}', property),
-                   '{agency}', agency), '{tenant}', tenant),
-           replace(replace(replace(replace(body, '{unit}', unit), '{property}', property),
-                   '{agency}', agency), '{tenant}', tenant)
-      FROM told, about
-    ON CONFLICT ON CONSTRAINT notification_once_key DO NOTHING
-    RETURNING id
-    """
+_LEFT_BEHIND: Final = dt.timedelta(hours=1)
+_SWEEP: Final = 500
+_CUT_OFF: Final = (
+    "The worker died while it was sent: it may have been. Look at the gateway before it is sent again."
 )
-
-
-def queue(session: Session, kind: str, payment_id: uuid.UUID, payment: Mapping[str, Any]) -> None:
-    """Tell the tenant and the agency's administrators, once the caller's transaction commits: two statements.
-
-    Args:
-        kind: PAYMENT_COMPLETED, PAYMENT_FAILED or PAYMENT_NEEDS_REVIEW; of each a person is told once.
-        payment: what is said of it, as the webhooks have it.
-    """
-    if session.execute(_QUEUE, values_of(session, kind, payment_id, payment)).first() is not None:
-        submit(session, SEND, {"payment_id": str(payment_id), "kind": kind})
-
-
-def values_of(
-    session: Session, kind: str, payment_id: uuid.UUID, payment: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What the statement behind ``queue`` is given; arguments as there."""
-    return {
-        "agency_id": tenant_of(session).agency_id,
-        "payment_id": payment_id,
-        "lease_id": uuid.UUID(payment["lease_id"]),
-        "tenant_id": uuid.UUID(payment["tenant_id"]),
-        "kind": kind,
-        "language": LANGUAGE,
-    } | asdict(compose(kind, payment))
+_PATHS: Final = re.compile(r"(?m)^(?=/[^/\s])")
 
 
 def of_payment(session: Session, payment_id: uuid.UUID) -> list[dict[str, Any]]:
     """Who was told what of a payment, and whether it reached them, oldest first. Reads ``notification_once_key``."""
-    shown = [
-        column for column in Notification.__table__.columns if column.name not in ("agency_id", "payment_id")
-    ]
+    hidden = ("agency_id", "about_id", "occasion", "tenant_id", "job_id", "claimed_at", "provider_id")
+    shown = [column for column in Notification.__table__.columns if column.name not in hidden]
     rows = session.execute(
         select(*shown)
-        .where(Notification.agency_id == tenant_of(session).agency_id, Notification.payment_id == payment_id)
+        .where(Notification.agency_id == tenant_of(session).agency_id, Notification.about_id == payment_id)
         .order_by(Notification.id)
     )
     return [dict(row._mapping) for row in rows]
 
 
-def send(context: JobContext, payment_id: uuid.UUID, kind: str) -> dict[str, int]:
-    """Send what is queued of one kind about a payment; how many of them were sent and how many cannot be.
+def resend(session: Session, notification_id: uuid.UUID) -> None:
+    """Send one again that failed, or of which nobody knows whether it was sent.
 
-    One kind alone: each has its job, and two jobs that sent the same would send it twice.
+    Raises:
+        NotFound: there is none in this agency.
+        Conflict: it waits or was sent, or its tenant wants none of the kind.
+    """
+    one = session.get(Notification, (tenant_of(session).agency_id, notification_id), with_for_update=True)
+    if one is None:
+        raise NotFound(f"There is no notification {notification_id}.")
+    if one.status not in ("FAILED", "UNKNOWN"):
+        raise Conflict(f"The notification is {one.status}: only one that is FAILED or UNKNOWN is sent again.")
+    if one.tenant_id is not None and _has_opted_out(session, one):
+        raise Conflict("The tenant has opted out of such messages.")
+    one.status, one.tries, one.last_error, one.job_id = "QUEUED", 0, None, None
+    session.flush()
+    submit(session, SEND, {"notification_id": str(one.id)})
 
-    No transaction is open while somebody else is called. A process that dies between the sending and the writing down
-    sends again: its message has the same id.
+
+def give_up_left_behind(session: Session, now: dt.datetime) -> int:
+    """What a worker left in SENDING, and no job will come for: nobody knows. Bounded; for the clock."""
+    left = (
+        select(Notification.id)
+        .where(
+            Notification.agency_id == tenant_of(session).agency_id,
+            Notification.status == "SENDING",
+            Notification.claimed_at < now - _LEFT_BEHIND,
+        )
+        .limit(_SWEEP)
+    )
+    given_up = session.execute(
+        update(Notification)
+        .where(Notification.agency_id == tenant_of(session).agency_id, Notification.id.in_(left))
+        .values(status="UNKNOWN", last_error=_CUT_OFF)
+        .returning(Notification.id)
+    )
+    return len(given_up.all())
+
+
+def send(
+    context: JobContext,
+    *,
+    about_id: uuid.UUID | None = None,
+    kind: str = "",
+    occasion: str = "",
+    notification_id: uuid.UUID | None = None,
+) -> dict[str, int]:
+    """Send what is queued of one kind and occasion about a thing, or one alone; how many came to which end.
+
+    No transaction is open while somebody else is called. A row is SENDING meanwhile, and its job's: two jobs never send
+    the same. When the process dies then, an e-mail is sent again, with the same id; an SMS is not, for nobody could tell.
 
     Raises:
         NotTaken: at least one was not taken this time: the job runs again later.
@@ -118,48 +120,132 @@ def send(context: JobContext, payment_id: uuid.UUID, kind: str) -> dict[str, int
             select(Notification)
             .where(
                 Notification.agency_id == context.agency_id,
-                Notification.payment_id == payment_id,
-                Notification.kind == kind,
-                Notification.status == "QUEUED",
+                Notification.id == notification_id
+                if notification_id is not None
+                else (Notification.about_id == about_id)
+                & (Notification.kind == kind)
+                & (Notification.occasion == occasion),
+                or_(
+                    Notification.status == "QUEUED",
+                    (Notification.status == "SENDING") & (Notification.job_id == context.job_id),
+                ),
             )
             .order_by(Notification.id)
         ).all()
-    statuses = [_send_one(context, one) for one in waiting]
+    statuses = []
+    for one in waiting:
+        # Renews the job's lease: what waits long for each of many recipients is not another worker's.
+        context.check_cancelled()
+        statuses.append(_send_one(context, one))
     if "QUEUED" in statuses:
         raise NotTaken(f"{statuses.count('QUEUED')} of {len(statuses)} were not taken; they are tried again.")
-    return {"sent": statuses.count("SENT"), "failed": statuses.count("FAILED")}
+    return {status.lower(): statuses.count(status) for status in ("SENT", "FAILED", "UNKNOWN")}
 
 
 def _send_one(context: JobContext, one: Notification) -> str:
     """Send it and write down what came of it: its status then."""
-    message = Message(one.id, one.recipient, one.language, one.subject, one.body)
+    if one.status == "SENDING" and one.channel == "SMS":
+        return _write(context, one, "UNKNOWN", _CUT_OFF)
+    if not _claimed(context, one):
+        return "SKIPPED"
     is_last = one.tries + 1 >= KINDS[SEND].max_attempts
-    status, error = "SENT", None
     try:
-        _call(context.runtime, one.channel, message)
+        sent = _call(context.runtime, one.channel, _message(context, one))
+    except OptedOut as refused:
+        _opt_out(context, one)
+        return _write(context, one, "FAILED", str(refused))
     except Undeliverable as refused:
-        status, error = "FAILED", str(refused)
+        return _write(context, one, "FAILED", str(refused))
+    except Unknown as doubt:
+        return _write(context, one, "UNKNOWN", str(doubt))
     except NotTaken as refused:
-        status, error = ("FAILED" if is_last else "QUEUED"), str(refused)
-    if error is not None:
-        log.warning("notification_not_sent", notification=str(one.id), channel=one.channel, why=error)
+        return _write(context, one, "FAILED" if is_last else "QUEUED", str(refused))
+    return _write(context, one, "SENT", None, sent)
+
+
+def _message(context: JobContext, one: Notification) -> Message:
+    body = one.body
+    if one.kind in ("EXPORT_READY", "REPORT_READY"):
+        # A link is kept as a path: where the outside reaches Haven is a setting.
+        body = _PATHS.sub(context.runtime.settings.public_url, body)
+    return Message(one.id, one.recipient, one.language, one.subject, body, one.kind)
+
+
+def _claimed(context: JobContext, one: Notification) -> bool:
+    """Make the row this job's; False where it has become another's, or was sent."""
     with context.session() as session:
-        stored = session.get_one(Notification, (context.agency_id, one.id), with_for_update=True)
-        stored.status, stored.last_error = status, error
-        stored.tries += 1
-        stored.sent_at = dt.datetime.now(dt.UTC) if status == "SENT" else None
+        claimed = session.execute(
+            update(Notification)
+            .where(
+                Notification.agency_id == context.agency_id,
+                Notification.id == one.id,
+                or_(
+                    Notification.status == "QUEUED",
+                    (Notification.status == "SENDING") & (Notification.job_id == context.job_id),
+                ),
+            )
+            .values(
+                status="SENDING",
+                job_id=context.job_id,
+                claimed_at=func.now(),
+                tries=Notification.tries + 1,
+                segments=segments(one.body) if one.channel == "SMS" else None,
+            )
+            .returning(Notification.id)
+        ).scalar_one_or_none()
+    return claimed is not None
+
+
+def _write(
+    context: JobContext, one: Notification, status: str, error: str | None, sent: Sent | None = None
+) -> str:
+    if error is not None:
+        log.warning(
+            "notification_not_sent", notification=str(one.id), channel=one.channel, status=status, why=error
+        )
+    values: dict[str, Any] = {"status": status, "last_error": error}
+    if status == "SENT":
+        values |= {"sent_at": dt.datetime.now(dt.UTC), "provider_id": sent.provider_id if sent else None}
+    with context.session() as session:
+        session.execute(
+            update(Notification)
+            .where(Notification.agency_id == context.agency_id, Notification.id == one.id)
+            .values(values)
+        )
     return status
 
 
-def _call(runtime: Runtime, channel: str, message: Message) -> None:
+def _call(runtime: Runtime, channel: str, message: Message) -> Sent:
     """Send it, unless what it goes to has not answered for a while: then it is not tried now, and later."""
     name = other_side(runtime.settings, channel)
     if name is None:
-        CHANNELS[channel](runtime.settings, message)
-        return
+        return CHANNELS[channel](runtime.settings, message)
     try:
-        with runtime.breakers[name].calling(lambda error: isinstance(error, NotReached)):
-            CHANNELS[channel](runtime.settings, message)
+        with runtime.breakers[name].calling(lambda error: isinstance(error, NotReached | Unknown)):
+            return CHANNELS[channel](runtime.settings, message)
     except CircuitOpen as refused:
         wait_s = refused.retry_after_s
-        raise NotTaken(f"The mail server does not answer; not called for another {wait_s} s.") from None
+        who = "mail server" if channel == "EMAIL" else "SMS gateway"
+        raise NotTaken(f"The {who} does not answer; not called for another {wait_s} s.") from None
+
+
+def _has_opted_out(session: Session, one: Notification) -> bool:
+    wanted = select(Tenant.opt_outs).where(Tenant.agency_id == one.agency_id, Tenant.id == one.tenant_id)
+    opt_outs = session.execute(wanted).scalar_one()
+    return one.channel in opt_outs or f"{one.channel}:{one.kind}" in opt_outs
+
+
+def _opt_out(context: JobContext, one: Notification) -> None:
+    """The person has told the network to send no more: heeded here as well, until somebody changes it."""
+    if one.tenant_id is None:
+        return
+    with context.session() as session:
+        session.execute(
+            update(Tenant)
+            .where(
+                Tenant.agency_id == context.agency_id,
+                Tenant.id == one.tenant_id,
+                ~(any_(Tenant.opt_outs) == one.channel),
+            )
+            .values(opt_outs=func.array_append(Tenant.opt_outs, one.channel), version=Tenant.version + 1)
+        )

@@ -1,95 +1,80 @@
-"""The words of each notification, in English.
+"""What is said of each kind of event, in every language: ``words_en`` and ``words_sw`` have the words.
 
-A text has the facts of a payment in it, and ``{tenant} {agency} {property} {unit}`` where names belong: the database
-puts those in as it writes the row, so that telling somebody costs no reading.
+A text has the facts of the event in it, and ``{tenant} {agency} {property} {unit}`` where names belong: the database puts
+those in as it writes the row, so that telling somebody costs no reading.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Any, Final
 
-LANGUAGE: Final = "en"
-_PLACE: Final = "{unit}, {property}"
+from haven.notifications import words_en, words_sw
+from haven.notifications.words import Language, Mail, Words
+
+LANGUAGES: Final[Mapping[str, Language]] = {"en": words_en.ENGLISH, "sw": words_sw.SWAHILI}
+_NAMES: Final = {"tenant": "{tenant}", "agency": "{agency}", "place": "{unit}, {property}"}
+"""What the database puts in stays as it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """What the tenant is told by e-mail and by SMS, and the agency by e-mail."""
-
-    tenant_subject: str
-    tenant_body: str
-    tenant_sms: str
-    agency_subject: str
-    agency_body: str
-
-
-def compose(kind: str, payment: Mapping[str, Any]) -> Texts:
-    """The texts about a payment.
+def compose(kind: str, facts: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Language → the texts of ``Words`` by name.
 
     Args:
-        kind: PAYMENT_COMPLETED, PAYMENT_FAILED or PAYMENT_NEEDS_REVIEW.
-        payment: as the webhooks have it (``haven.payments.statuses.event``).
+        kind: one that tenants are told of.
+        facts: of a payment as the webhooks have it (``haven.payments.statuses.event``); of an invoice as ``invoice.issued``
+            has it, with ``due_at`` a date, and ``balance`` for reminders.
     """
-    return _COMPOSERS[kind](_amount(payment), payment)
+    return {code: _in(language, kind, facts) for code, language in LANGUAGES.items()}
 
 
-def _completed(amount: str, payment: Mapping[str, Any]) -> Texts:
-    details = _lines(
-        ("Receipt", payment["receipt_number"]),
-        ("Paid by", payment["method"]),
-        ("Reference", payment["reference"]),
+def compose_mail(template: str, language: str, values: Mapping[str, str]) -> tuple[str, str]:
+    """Subject and body of a mail to staff; ``values`` must have all that the template names.
+
+    Raises:
+        KeyError: a template, a language or a value that is not there.
+    """
+    mail: Mail = LANGUAGES[language].mails[template]
+    return mail.subject.format_map(values), mail.body.format_map(values)
+
+
+def _in(language: Language, kind: str, facts: Mapping[str, Any]) -> dict[str, str]:
+    words: Words = language.words[kind]
+    said = _said(language, facts) | _NAMES
+    said["details"] = "\n".join(
+        f"{language.labels[name]}: {said[name]}" for name in words.details if said[name]
     )
-    return Texts(
-        tenant_subject=f"Payment received: {amount} for {_PLACE}",
-        tenant_body=f"Dear {{tenant}},\n\nWe have received {amount} for {_PLACE}. Thank you.\n\n{details}\n\n{{agency}}\n",
-        tenant_sms=f"{{agency}}: {amount} received for {_PLACE}. Receipt {payment['receipt_number']}. Thank you.",
-        agency_subject=f"{{tenant}} paid {amount} for {_PLACE}",
-        agency_body=f"{{tenant}} has paid {amount} for {_PLACE}.\n\n{details}\n",
-    )
+    texts = {name: one for name, one in asdict(words).items() if isinstance(one, str)}
+    return {name: _tidy(one.format_map(said)) for name, one in texts.items()}
 
 
-def _failed(amount: str, payment: Mapping[str, Any]) -> Texts:
-    reason = payment["failure_reason"] or ""
-    details = _lines(("Code", payment["failure_code"]), ("Payment", payment["payment_id"]))
-    return Texts(
-        tenant_subject=f"Payment not completed: {amount} for {_PLACE}",
-        tenant_body=(
-            f"Dear {{tenant}},\n\nYour payment of {amount} for {_PLACE} did not go through.\n\n{reason}\n\n{{agency}}\n"
-        ),
-        tenant_sms=f"{{agency}}: your payment of {amount} for {_PLACE} did not go through. {reason}",
-        agency_subject=f"{{tenant}} could not pay {amount} for {_PLACE}",
-        agency_body=f"A payment of {amount} by {{tenant}} for {_PLACE} did not go through. {reason}\n\n{details}\n",
-    )
+def _said(language: Language, facts: Mapping[str, Any]) -> dict[str, str]:
+    """Each fact as it is said in the language; empty where there is none."""
+    code = facts.get("failure_code") or ""
+    reason = facts.get("failure_reason") or ""
+    said = {
+        "amount": _money(facts, "amount"),
+        "total": _money(facts, "total"),
+        "balance": _money(facts, "balance"),
+        "method": language.methods.get(facts.get("method") or "", facts.get("method") or ""),
+        "reason": reason if language.reasons is None else language.reasons.get(code, ""),
+        "staff_reason": reason,
+    }
+    due_at = facts.get("due_at")
+    said["due_at"] = f"{due_at.day} {language.months[due_at.month - 1]} {due_at.year}" if due_at else ""
+    plain = ("receipt_number", "reference", "failure_code", "payment_id", "number")
+    return said | {name: str(facts.get(name) or "") for name in plain}
 
 
-def _needs_review(amount: str, payment: Mapping[str, Any]) -> Texts:
-    details = _lines(("Code", payment["failure_code"]), ("Payment", payment["payment_id"]))
-    wait = "We are checking it with M-PESA. Please do not pay again before you hear from us."
-    return Texts(
-        tenant_subject=f"Your payment is being checked: {amount} for {_PLACE}",
-        tenant_body=f"Dear {{tenant}},\n\nYour payment of {amount} for {_PLACE} is not settled yet. {wait}\n\n{{agency}}\n",
-        tenant_sms=f"{{agency}}: your payment of {amount} for {_PLACE} is being checked. Please do not pay again yet.",
-        agency_subject=f"A payment needs a decision: {amount} of {{tenant}}",
-        agency_body=(
-            f"A payment of {amount} by {{tenant}} for {_PLACE} needs a person's decision."
-            f" {payment['failure_reason']}\n\n{details}\n"
-        ),
-    )
+def _money(facts: Mapping[str, Any], name: str) -> str:
+    return f"{facts['currency']} {Decimal(facts[name]):,.2f}" if facts.get(name) is not None else ""
 
 
-_COMPOSERS: Final = {
-    "PAYMENT_COMPLETED": _completed,
-    "PAYMENT_FAILED": _failed,
-    "PAYMENT_NEEDS_REVIEW": _needs_review,
-}
-
-
-def _amount(payment: Mapping[str, Any]) -> str:
-    return f"{payment['currency']} {Decimal(payment['amount']):,.2f}"
-
-
-def _lines(*facts: tuple[str, Any]) -> str:
-    return "\n".join(f"{name}: {value}" for name, value in facts if value)
+def _tidy(text: str) -> str:
+    """Without the gap that an empty fact leaves."""
+    while "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
+    ending = "\n" if text.endswith("\n") else ""
+    return "\n".join(line.strip() for line in text.split("\n")).strip() + ending

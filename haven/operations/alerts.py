@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -28,6 +29,9 @@ PAYMENTS_NEED_REVIEW: Final = BuiltIn("payments_need_review", "payments_needing_
 """Nobody but a person can say what became of some money."""
 PAID_AFTER_FAILURE: Final = BuiltIn("paid_after_failure", "payments_paid_after_failure", "WARNING")
 """A payment that had failed turned out to be paid."""
+
+WEBHOOK_DISABLED: Final = BuiltIn("webhook_disabled", "webhooks_disabled", "WARNING")
+"""A webhook took nothing for days, and is sent nothing more."""
 
 
 def raise_alert(session: Session, rule: BuiltIn, subject: str, **details: Any) -> bool:
@@ -62,11 +66,18 @@ def raise_alert(session: Session, rule: BuiltIn, subject: str, **details: Any) -
 
 def resolve_alert(session: Session, rule: BuiltIn, subject: str) -> None:
     """The alert, where one fires, is over."""
+    resolve_alerts(session, rule, [subject])
+
+
+def resolve_alerts(session: Session, rule: BuiltIn, subjects: Sequence[str]) -> None:
+    """Of the alerts of these subjects those that fire are over: one statement, none where there is no subject."""
+    if not subjects:
+        return
     session.execute(
         update(Alert)
         .where(
             Alert.agency_id == tenant_of(session).agency_id,
-            Alert.fingerprint == _fingerprint(rule, subject),
+            Alert.fingerprint.in_([_fingerprint(rule, subject) for subject in subjects]),
             Alert.state != "RESOLVED",
         )
         .values(state="RESOLVED", resolved_at=dt.datetime.now(dt.UTC))

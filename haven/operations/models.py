@@ -124,6 +124,10 @@ class WebhookEndpoint(Versioned, Base):
     events: Mapped[list[str]] = mapped_column(ARRAY(Text))
     secret: Mapped[bytes] = mapped_column(BYTEA, doc="Encrypted")
     status: Mapped[str] = mapped_column(server_default="ACTIVE")
+    old_secret: Mapped[bytes | None] = mapped_column(BYTEA, doc="Encrypted; signs besides, until its time")
+    old_secret_until: Mapped[Instant | None]
+    failing_since: Mapped[Instant | None] = mapped_column(doc="The first failure since it last took an event")
+    disabled_at: Mapped[Instant | None] = mapped_column(doc="When Haven itself gave it up")
     search: Mapped[str] = searchable("url")
 
     __rules__ = (

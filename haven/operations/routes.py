@@ -34,6 +34,7 @@ from haven.api.resource import (
 from haven.errors import NotFound, Unavailable
 from haven.operations import job_queues, rate_limits, schemas, webhook_endpoints
 from haven.operations import jobs as job_service
+from haven.operations import webhooks as webhook_service
 from haven.operations.models import Job, WebhookDelivery, WebhookEndpoint
 from haven.operations.monitoring_routes import monitoring
 from haven.operations.schemas import JobRow
@@ -195,7 +196,9 @@ def _job(session: Session, queue: str, job_id: uuid.UUID) -> dict[str, Any]:
     return job
 
 
-_WEBHOOK_COLUMNS = ("url", "events", "status", "id", "created_at", "updated_at", "version")
+_WEBHOOK_COLUMNS = (
+    "url events status failing_since disabled_at old_secret_until id created_at updated_at version".split()
+)
 WEBHOOKS = Resource(
     "webhook",
     "/webhooks",
@@ -254,6 +257,47 @@ def list_deliveries(row_id: uuid.UUID) -> Response:
         # None yet, or no such webhook: only here is it worth a statement to tell which.
         WEBHOOKS.listing.one(current_session(), row_id)
     return page_answer(page)
+
+
+@webhooks.route("/webhooks/<uuid:row_id>/deliveries/<uuid:delivery_id>/redeliver", methods=["POST"])
+@requires("webhooks:write")
+@idempotent
+@webhooks.response(202, schemas.DeliveryRow)
+@webhooks.doc(summary="Send an event again", responses=problems(404, 409))
+def redeliver(row_id: uuid.UUID, delivery_id: uuid.UUID) -> Response:
+    webhook_service.redeliver(current_session(), row_id, delivery_id)
+    return json_response(_deliveries(row_id).one(current_session(), delivery_id), 202)
+
+
+@webhooks.route("/webhooks/<uuid:row_id>/test", methods=["POST"])
+@requires("webhooks:write")
+@idempotent
+@webhooks.response(202, schemas.DeliveryRow)
+@webhooks.doc(summary="Send an event that tells of nothing (`webhook.test`)", responses=problems(404, 409))
+def test_webhook(row_id: uuid.UUID) -> Response:
+    delivery_id = webhook_service.send_test(current_session(), row_id)
+    return json_response(_deliveries(row_id).one(current_session(), delivery_id), 202)
+
+
+@webhooks.route("/webhooks/<uuid:row_id>/rotate-secret", methods=["POST"])
+@requires("webhooks:write")
+@idempotent
+@webhooks.response(200, schemas.NewWebhook)
+@webhooks.doc(
+    summary="Give a webhook a new signing secret, shown this once",
+    responses=problems(400, 404, 412, 415, 422),
+)
+@body(schemas.RotateBody)
+def rotate_secret(values: dict[str, Any], row_id: uuid.UUID) -> Response:
+    secrets: list[str] = []
+    key = runtime().settings.secret_key
+
+    def change(session: Session, version: int | None) -> None:
+        secrets.append(webhook_endpoints.rotate_secret(session, key, row_id, values["overlap_s"], version))
+
+    WEBHOOKS.changed(row_id, change)
+    row = WEBHOOKS.listing.one(current_session(), row_id)
+    return json_response({**row, "secret": secrets[0]})
 
 
 @monitoring.route("/monitoring/rate-limits", methods=["GET"])

@@ -100,6 +100,20 @@ class WebhookRow(Row):
     url = fields.String(required=True)
     events = fields.List(fields.String(), required=True)
     status = choice("ACTIVE", "DISABLED", required=True)
+    failing_since = fields.AwareDateTime(required=True, allow_none=True)
+    disabled_at = fields.AwareDateTime(required=True, allow_none=True)
+    old_secret_until = fields.AwareDateTime(required=True, allow_none=True)
+
+
+class RotateBody(Body):
+    """How long the old secret signs besides the new one."""
+
+    overlap_s = fields.Integer(
+        strict=True,
+        load_default=86_400,
+        validate=validate.Range(0, 604_800),
+        metadata={"description": "Seconds, at most a week; 0: the old one ends at once."},
+    )
 
 
 class NewWebhook(WebhookRow):

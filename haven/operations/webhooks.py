@@ -12,17 +12,19 @@ import hashlib
 import hmac
 import secrets
 import uuid
+from collections.abc import Callable
 from typing import Any, Final
 
 import httpx
 import orjson
-from sqlalchemy import any_, literal, select
+from sqlalchemy import any_, literal, select, update
 from sqlalchemy.orm import Session
 
 from extensions.circuit_breaker.breaker import Breaker, CircuitOpen
 from haven.crypto import Vault
 from haven.db.base import new_id
 from haven.db.session import tenant_of
+from haven.errors import Conflict, NotFound
 from haven.operations import outbound
 from haven.operations.jobs import JobContext, submit
 from haven.operations.kinds import KINDS
@@ -30,6 +32,11 @@ from haven.operations.models import WebhookDelivery, WebhookEndpoint
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  the standard's, public
 _SECRET_BYTES: Final = 32
+TEST_EVENT: Final = "webhook.test"
+
+
+After = Callable[[Session, WebhookEndpoint, str | None], None]
+OFF: Final = "not sent: the webhook is switched off"
 
 
 class DeliveryFailed(Exception):
@@ -47,18 +54,14 @@ def emit(session: Session, event: str, payload: dict[str, Any]) -> None:
         )
     ).scalars()
     for endpoint_id in endpoints.all():
-        delivery_id = new_id()
-        session.add(
-            WebhookDelivery(
-                agency_id=agency_id, id=delivery_id, endpoint_id=endpoint_id, event=event, payload=payload
-            )
-        )
-        session.flush()
-        submit(session, "webhook_deliver", {"delivery_id": str(delivery_id)}, unique_key=str(delivery_id))
+        _queue(session, endpoint_id, event, payload)
 
 
-def deliver(context: JobContext, delivery_id: uuid.UUID) -> dict[str, Any]:
-    """Send one event.
+def deliver(context: JobContext, delivery_id: uuid.UUID, after: After | None = None) -> dict[str, Any]:
+    """Send one event; none to a webhook that is switched off.
+
+    Args:
+        after: told of the endpoint and what went wrong (None: nothing), in the transaction that writes it down.
 
     Raises:
         DeliveryFailed: it was not taken: the job runs again later.
@@ -76,6 +79,10 @@ def deliver(context: JobContext, delivery_id: uuid.UUID) -> dict[str, Any]:
     if row is None or row[0].status == "DELIVERED":
         return {"outcome": "nothing to deliver"}
     delivery, endpoint = row
+    if endpoint.status != "ACTIVE":
+        with context.session() as session:
+            _give_up(session, delivery_id)
+        return {"outcome": "the webhook is switched off"}
     status, error = _post(context, delivery, endpoint)
     with context.session() as session:
         stored = session.get(WebhookDelivery, (context.agency_id, delivery_id), with_for_update=True)
@@ -88,9 +95,57 @@ def deliver(context: JobContext, delivery_id: uuid.UUID) -> dict[str, Any]:
             stored.delivered_at = dt.datetime.now(dt.UTC)
         elif stored.tries >= KINDS["webhook_deliver"].max_attempts:
             stored.status = "FAILED"
+        if after is not None:
+            after(session, endpoint, error)
     if error is not None:
         raise DeliveryFailed(error)
     return {"outcome": f"delivered with {status}"}
+
+
+def send_test(session: Session, endpoint_id: uuid.UUID) -> uuid.UUID:
+    """Send a webhook an event that tells of nothing, whatever events it wants; the delivery's id.
+
+    Raises:
+        NotFound: there is none in this agency.
+        Conflict: it is switched off.
+    """
+    endpoint = active(session, endpoint_id)
+    return _queue(
+        session, endpoint.id, TEST_EVENT, {"message": "A test of this webhook, asked for by a person."}
+    )
+
+
+def redeliver(session: Session, endpoint_id: uuid.UUID, delivery_id: uuid.UUID) -> None:
+    """Send an event again, with its id and body as they were, and all its tries.
+
+    Raises:
+        NotFound: the webhook has no such delivery.
+        Conflict: it is still being tried, or the webhook is switched off.
+    """
+    active(session, endpoint_id)
+    delivery = session.get(WebhookDelivery, (tenant_of(session).agency_id, delivery_id), with_for_update=True)
+    if delivery is None or delivery.endpoint_id != endpoint_id:
+        raise NotFound(f"The webhook {endpoint_id} has no delivery {delivery_id}.")
+    if delivery.status == "PENDING":
+        raise Conflict("The event is still being sent: wait until it is DELIVERED or FAILED.")
+    delivery.status, delivery.tries, delivery.delivered_at = "PENDING", 0, None
+    session.flush()
+    _submit(session, delivery_id)
+
+
+def active(session: Session, endpoint_id: uuid.UUID) -> WebhookEndpoint:
+    """The webhook, which is not switched off.
+
+    Raises:
+        NotFound: there is none in this agency.
+        Conflict: it is switched off.
+    """
+    endpoint = session.get(WebhookEndpoint, (tenant_of(session).agency_id, endpoint_id))
+    if endpoint is None:
+        raise NotFound(f"There is no webhook {endpoint_id}.")
+    if endpoint.status != "ACTIVE":
+        raise Conflict("The webhook is switched off: set its status to ACTIVE first.")
+    return endpoint
 
 
 def new_secret() -> str:
@@ -110,14 +165,51 @@ def sign(secret: str, message_id: str, at: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
+def _queue(session: Session, endpoint_id: uuid.UUID, event: str, payload: dict[str, Any]) -> uuid.UUID:
+    delivery_id = new_id()
+    session.add(
+        WebhookDelivery(
+            agency_id=tenant_of(session).agency_id,
+            id=delivery_id,
+            endpoint_id=endpoint_id,
+            event=event,
+            payload=payload,
+        )
+    )
+    session.flush()
+    _submit(session, delivery_id)
+    return delivery_id
+
+
+def _submit(session: Session, delivery_id: uuid.UUID) -> None:
+    submit(session, "webhook_deliver", {"delivery_id": str(delivery_id)}, unique_key=str(delivery_id))
+
+
+def _give_up(session: Session, delivery_id: uuid.UUID) -> None:
+    session.execute(
+        update(WebhookDelivery)
+        .where(WebhookDelivery.agency_id == tenant_of(session).agency_id, WebhookDelivery.id == delivery_id)
+        .values(status="FAILED", last_error=OFF)
+    )
+
+
+def _secrets(vault: Vault, endpoint: WebhookEndpoint, now: dt.datetime) -> list[str]:
+    """What signs: the secret, and the one before it until its time is over."""
+    stored = [endpoint.secret]
+    if endpoint.old_secret is not None and endpoint.old_secret_until is not None:
+        stored += [endpoint.old_secret] if now < endpoint.old_secret_until else []
+    return [vault.decrypt(one).decode() for one in stored]
+
+
 def _post(
     context: JobContext, delivery: WebhookDelivery, endpoint: WebhookEndpoint
 ) -> tuple[int | None, str | None]:
     """The status that was answered, and what is wrong, where something is."""
     settings = context.runtime.settings
-    secret = Vault(settings.secret_key).decrypt(endpoint.secret).decode()
+    now = dt.datetime.now(dt.UTC)
+    secrets_now = _secrets(Vault(settings.secret_key), endpoint, now)
     body = _message(delivery)
-    headers = _headers(secret, str(delivery.id), int(dt.datetime.now(dt.UTC).timestamp()), body)
+    headers = _headers(secrets_now, str(delivery.id), int(now.timestamp()), body)
     try:
         with _circuit(context, endpoint).calling(
             lambda error: isinstance(error, httpx.TransportError)
@@ -153,11 +245,11 @@ def _message(delivery: WebhookDelivery) -> bytes:
     )
 
 
-def _headers(secret: str, message_id: str, at: int, body: bytes) -> dict[str, str]:
+def _headers(signers: list[str], message_id: str, at: int, body: bytes) -> dict[str, str]:
     return {
         "Content-Type": "application/json",
         "User-Agent": "Haven",
         "webhook-id": message_id,
         "webhook-timestamp": str(at),
-        "webhook-signature": sign(secret, message_id, at, body),
+        "webhook-signature": " ".join(sign(secret, message_id, at, body) for secret in signers),
     }

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from haven.billing import service as billing
 from haven.db.session import Tenant, set_tenant, tenant_of
 from haven.errors import NotFound
-from haven.operations.alerts import PAYMENTS_NEED_REVIEW, raise_alert
+from haven.operations.alerts import PAYMENTS_NEED_REVIEW, raise_alert, resolve_alert
 from haven.payments.models import MpesaAttempt, MpesaInbox, Payment
 from haven.payments.mpesa.messages import (
     MAX_BODY_BYTES,
@@ -141,6 +141,7 @@ def _apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime, *, is_replay
     if inbox.state != "RECEIVED" and not is_replay:
         return inbox.outcome or "Already applied."
     verdict = _judge(session, inbox, lease_id, now)
+    was_tried = inbox.tries > 0
     inbox.state = verdict.state
     inbox.outcome = verdict.outcome
     inbox.applied_at = now
@@ -149,6 +150,8 @@ def _apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime, *, is_replay
     if verdict.needs_person:
         about = {"inbox_id": str(inbox.id), "why": verdict.outcome}
         raise_alert(session, PAYMENTS_NEED_REVIEW, f"inbox:{inbox.id}", **about)
+    elif was_tried:
+        resolve_alert(session, PAYMENTS_NEED_REVIEW, f"inbox:{inbox.id}")
     return verdict.outcome
 
 

@@ -19,6 +19,7 @@ from haven.db.session import tenant_of
 from haven.errors import Conflict, Invalid, NotFound, VersionMismatch
 from haven.payments.doubles import lacking_receipt
 from haven.payments.models import Payment
+from haven.payments.resolving import end_alerts
 from haven.payments.statuses import WAITING, note_evidence, settle
 from haven.payments.suspense import lock_receipt, standing
 
@@ -135,6 +136,7 @@ def reverse(
     shares = billing.release_payment(session, lease, payment_id)
     billing.mirror_payment(session, payment_id, now, f"Payment reversed: {reason.strip()}")
     billing.post(session, billing.owner_postings(session, {share.invoice_id for share in shares}, now))
+    end_alerts(session, payment_id, payment.reference)
     session.expire(payment)
 
 

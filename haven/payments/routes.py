@@ -136,6 +136,18 @@ def reverse(values: dict[str, Any], row_id: uuid.UUID) -> Response:
     )
 
 
+@blueprint.route("/payments/<uuid:row_id>/resolve", methods=["POST"])
+@requires("payments:resolve")
+@idempotent
+@blueprint.response(200, schemas.PaymentRow)
+@blueprint.doc(summary="Decide a payment that needs review", responses=problems(400, 404, 409, 412, 415, 422))
+@body(schemas.ResolveBody)
+def resolve(values: dict[str, Any], row_id: uuid.UUID) -> Response:
+    return PAYMENTS.changed(
+        row_id, lambda session, version: service.resolve(session, row_id, version=version, **values)
+    )
+
+
 @blueprint.route("/payments/mpesa/inbox/<uuid:inbox_id>/replay", methods=["POST"])
 @requires("payments:admin")
 @blueprint.response(200, schemas.Replayed)

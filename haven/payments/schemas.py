@@ -5,6 +5,8 @@ from __future__ import annotations
 from marshmallow import Schema, fields
 
 from haven.api.fields import Body, Line, Money, Phone, Row, choice
+from haven.notifications.models import STATUSES as NOTIFICATION_STATUS
+from haven.notifications.models import TENANT_KINDS as NOTIFICATION_KINDS
 
 METHOD = ("MPESA", "CASH", "BANK", "CARD", "CHEQUE")
 SHOWN_METHOD = (*METHOD, "DEPOSIT")
@@ -77,6 +79,16 @@ class ReverseBody(Body):
     """Why a payment is reversed."""
 
     reason = Line(longest=500, required=True)
+
+
+class ResolveBody(Body):
+    """What a person decides of a payment that needs review."""
+
+    outcome = choice("COMPLETED", "FAILED", required=True)
+    receipt = Line(
+        longest=60, metadata={"description": "M-Pesa's receipt, where it is known; with COMPLETED only."}
+    )
+    note = Line(longest=500, required=True, metadata={"description": "Why: it is kept with the evidence."})
 
 
 class StatusRow(Schema):
@@ -174,17 +186,18 @@ class NotificationRow(Schema):
     """What one person was told, and what became of it."""
 
     id = fields.UUID(required=True)
-    kind = choice("PAYMENT_COMPLETED", "PAYMENT_FAILED", "PAYMENT_NEEDS_REVIEW", required=True)
+    kind = choice(*NOTIFICATION_KINDS, required=True)
     channel = choice("EMAIL", "SMS", required=True)
     recipient = fields.String(required=True)
     language = fields.String(required=True)
     subject = fields.String(required=True)
     body = fields.String(required=True)
-    status = choice("QUEUED", "SENT", "FAILED", required=True)
+    status = choice(*NOTIFICATION_STATUS, required=True)
     tries = fields.Integer(required=True)
     last_error = fields.String(required=True, allow_none=True)
     created_at = fields.AwareDateTime(required=True)
     sent_at = fields.AwareDateTime(required=True, allow_none=True)
+    segments = fields.Integer(required=True, allow_none=True)
 
 
 class Notifications(Schema):

@@ -20,6 +20,7 @@ from haven.payments.paybill.validation import validate as validate_payment
 from haven.payments.queries import GIVE_UP_AFTER, QueryContext, apply_answer, ask, next_query
 from haven.payments.receipt_pdf import receipt_pdf
 from haven.payments.receipts import evidence, notifications, receipt, status
+from haven.payments.resolving import resolve
 from haven.payments.ringing import record_answer, request_payment, send_push
 from haven.payments.sources import refusal
 from haven.payments.statuses import PAID, WAITING
@@ -56,6 +57,7 @@ __all__ = [
     "refusal",
     "replay_callback",
     "request_payment",
+    "resolve",
     "reverse",
     "send_push",
     "send_registration",

@@ -16,14 +16,15 @@ from functools import cache
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from config import load_settings
 from haven.api.resource import API
 from haven.billing import service as billing
 from haven.db.base import PLATFORM, new_id
 from haven.db.session import tenant_session
-from haven.operations.models import Job
+from haven.notifications.models import Notification
+from haven.operations.models import Job, WebhookDelivery
 from haven.payments.models import MpesaInbox, Payment, ReconciliationRun, UnmatchedReceipt
 from tests.api.conftest import PASSWORD, Caller, Let, an_invoice, let_a_flat, make_agency, make_user
 
@@ -108,10 +109,12 @@ class Operation:
     def on(self, values: dict[str, str]) -> str:
         """The path with the values of a ``Rows``; a parameter that it has no row for is a ``LookupError``."""
         path = self.path
+        # A list's own path stands before the parameter of its rows.
+        alone = None if self.is_list else values.get(self.path)
         for before, name in self.parameters():
             if before not in values:
                 raise LookupError(f"{self}: a_row_of_everything makes no row for {before}/{{{name}}}")
-            path = path.replace(f"{{{name}}}", values.get(self.path, values[before]), 1)
+            path = path.replace(f"{{{name}}}", alone or values[before], 1)
         return path
 
 
@@ -262,6 +265,7 @@ def signed_in(app: Flask, engine: Engine, role: str = "AGENCY_ADMIN") -> Caller:
 def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> Rows:
     """Make a row of every resource, in the agency of ``by``."""
     webhook = by.made("/webhooks", url="https://makao.test/events", events=["invoice.issued"])
+    tested = by.made(f"/webhooks/{webhook['id']}/test")
     flat = let_a_flat(by, rent=rent)
     invoice = an_invoice(by, flat.lease["id"], rent)
     payment = by.made(
@@ -313,6 +317,8 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
         "/jobs/{queue}": job["id"],
         "/jobs/queues": "maintenance",
         "/webhooks": webhook["id"],
+        "/webhooks/{row_id}/deliveries": tested["id"],
+        "/notifications": _a_failed_notification(engine, by),
         "/credit-notes": note["id"],
         "/disbursements": expense["id"],
     }
@@ -339,6 +345,27 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
         "disbursement_id": expense["id"],
     }
     return Rows(by, path, drafts, fields)
+
+
+def _a_failed_notification(engine: Engine, by: Caller) -> str:
+    """A mail that was refused, and an event that was not taken either, so that both can be sent again."""
+    notification_id = new_id()
+    with tenant_session(engine, by.agency_id) as session:
+        session.execute(update(WebhookDelivery).values(status="FAILED"))
+        session.add(
+            Notification(
+                agency_id=by.agency_id,
+                id=notification_id,
+                about_id=new_id(),
+                kind="REPORT_READY",
+                channel="EMAIL",
+                recipient="asha@makao.test",
+                subject="Report",
+                body="Report",
+                status="FAILED",
+            )
+        )
+    return str(notification_id)
 
 
 def _over_with_a_deposit(by: Caller, flat: Let) -> str:

@@ -53,7 +53,7 @@ def test_rows_without_a_value_are_in_the_pages_too(admin, sort):
         seen += [lease["end_date"] for lease in page["data"]]
         cursor = page["pagination"]["next_cursor"]
     known = ["2027-01-31", "2027-02-28"]
-    assert seen == ([*known, None, None] if sort == "end_date" else [None, None, *reversed(known)])
+    assert seen == [*(known if sort == "end_date" else reversed(known)), None, None]
 
 
 def test_a_cursor_of_another_sort_is_refused(admin, block):

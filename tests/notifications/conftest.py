@@ -71,7 +71,7 @@ def mail_server() -> Iterator[MailServer]:
         server.shutdown()
 
 
-def reach(engine: Engine, house: House, **contact: str | None) -> None:
+def reach(engine: Engine, house: House, **contact: str | list[str] | None) -> None:
     """Give the tenant of the house an e-mail address or a phone, or take one away."""
     with tenant_session(engine, house.agency_id, "test") as session:
         tenant_id = session.get_one(Lease, (house.agency_id, house.lease_id)).tenant_id

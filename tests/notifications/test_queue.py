@@ -130,7 +130,7 @@ def test_telling_reads_a_few_rows_by_their_keys_however_many_leases_there_are(re
     for _ in range(40):
         lease_id = a_lease(reachable.engine, reachable.agency_id)
     payment_id = a_payment(reachable.engine, reachable.agency_id, lease_id)
-    explain = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {service._QUEUE}")
+    explain = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {service.QUEUE}")
     with reachable.session() as session:
         payment = session.get_one(Payment, (reachable.agency_id, payment_id))
         values = service.values_of(session, "PAYMENT_FAILED", payment_id, event(payment))

@@ -63,7 +63,8 @@ def test_by_smtp(house, queued, runtime_with, mail_server):
     assert mail["Subject"] == row.subject
     assert mail["Message-ID"] == f"<{row.id}@makao.test>"
     assert mail["Auto-Submitted"] == "auto-generated"
-    assert "Dear Ngũgĩ," in mail.get_content()
+    assert "Dear Ngũgĩ," in mail.get_body(("plain",)).get_content()
+    assert "<p>Dear Ngũgĩ,</p>" in mail.get_body(("html",)).get_content()
     # Sent is sent, however often the job runs.
     assert run_job(runtime, house.agency_id, queued) == "SKIPPED"
     assert len(mail_server.mails) == 1

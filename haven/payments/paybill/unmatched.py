@@ -17,6 +17,7 @@ from haven.payments.models import UnmatchedReceipt
 from haven.payments.paybill.payers import Payer, payer_of
 from haven.payments.paybill.seen import Seen
 from haven.payments.paybill.witness import record
+from haven.payments.resolving import end_receipt_alert
 from haven.payments.statuses import note_evidence
 from haven.payments.suspense import claim, lock_receipt
 
@@ -123,6 +124,7 @@ def match(
     seen = _seen(waiting)
     payment_id = record(session, lease, seen).id
     claim(session, seen.receipt, payment_id, now)
+    end_receipt_alert(session, seen.receipt)
     by = tenant_of(session).actor
     note_evidence(
         session, payment_id, seen.source, **seen.evidence(says="paid", matched_by="PERSON", person=by)

@@ -12,6 +12,7 @@ from haven.payments.mpesa.simulator.express import Express
 from haven.payments.mpesa.simulator.gate import Gate
 from haven.payments.mpesa.simulator.identifiers import Chance
 from haven.payments.mpesa.simulator.instructions import Instructions
+from haven.payments.mpesa.simulator.messages import Messages
 from haven.payments.mpesa.simulator.options import Options
 from haven.payments.mpesa.simulator.paybill import Paybill
 from haven.payments.mpesa.simulator.prompts import Prompts
@@ -37,6 +38,7 @@ def create_simulator(options: Options) -> Flask:
     _route_daraja(app, gate, express, paybill)
     _route_instructions(app, instructions)
     app.register_blueprint(Control(world, timetable, prompts, express, paybill).blueprint())
+    app.register_blueprint(Messages(options.mail_folder).blueprint())
     app.add_url_rule("/", "page", lambda: _page(app))
     app.register_error_handler(DarajaError, lambda error: error_answer(world, chance, error))
     app.register_error_handler(HTTPException, lambda error: _http_error(world, chance, error))

@@ -52,6 +52,7 @@ DEFAULT_CONSUMER_SECRET: Final = "simulator-secret"  # noqa: S105 (it opens noth
     type=click.IntRange(1, 10_000),
     help="Rows of one answer of Pull Transactions.",
 )
+@click.option("--mail-folder", envvar="MAIL_FOLDER", default="", help="Mails to show at /simulator/messages.")
 def simulator(
     host: str,
     port: int,
@@ -71,6 +72,7 @@ def simulator(
     c2b_validation: bool,
     register_once: bool,
     pull_page: int,
+    mail_folder: str,
 ) -> None:
     """Serve a stand-in for Safaricom's M-Pesa API, with phones that ring at / in a browser."""
     from haven.payments.mpesa.simulator.server import (
@@ -97,6 +99,7 @@ def simulator(
         c2b_validation=c2b_validation,
         register_once=register_once,
         pull_page=pull_page,
+        mail_folder=mail_folder,
     )
     click.echo(f"M-Pesa simulator on http://{host}:{port} ({mode} mode, speed {speed:g})")
     SimulatorServer(options, host, port).run()

@@ -41,6 +41,7 @@ class Options:
         c2b_validation: ask the ValidationURL before a paybill payment goes through.
         register_once: keep the first C2B addresses of a shortcode, as M-Pesa does in production.
         pull_page: rows of one answer of Pull Transactions.
+        mail_folder: where Haven writes its mails, to be read on the page of messages; empty: nowhere.
     """
 
     merchant: Merchant
@@ -57,3 +58,4 @@ class Options:
     c2b_validation: bool = False
     register_once: bool = False
     pull_page: int = 1000
+    mail_folder: str = ""
