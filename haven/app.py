@@ -24,6 +24,7 @@ from haven.api.resource import API
 from haven.billing.routes import blueprints as billing
 from haven.db.migrate import sqlalchemy_url
 from haven.draining import Drain
+from haven.files.routes import blueprint as files
 from haven.identity.passwords import Passwords
 from haven.identity.principals import Principals
 from haven.identity.routes import blueprints as identity
@@ -145,6 +146,7 @@ def _register_blueprints(app: Flask) -> None:
         *operations,
         cache,
         notifications,
+        files,
     ]
     for blueprint in resources:
         api.register_blueprint(blueprint, url_prefix=API)

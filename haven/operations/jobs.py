@@ -218,6 +218,7 @@ def job_session(
         session.info["job_attempts"] = runtime.settings.max_job_attempts
         session.info["job_history_days"] = runtime.settings.job_history_days
         session.info["cache"] = runtime.cache
+        session.info["settings"] = runtime.settings
         set_tenant(session, Tenant(agency_id, actor, request_id))
         with session.begin():
             yield session
