@@ -29,6 +29,7 @@ from haven.identity.passwords import Passwords
 from haven.identity.principals import Principals
 from haven.identity.routes import blueprints as identity
 from haven.identity.sign_in import SignIn, SignInRules
+from haven.insight.exports.routes import blueprint as exports
 from haven.insight.routes import blueprint as insight
 from haven.leasing.routes import blueprints as leasing
 from haven.notifications.routes import blueprint as notifications
@@ -147,6 +148,7 @@ def _register_blueprints(app: Flask) -> None:
         cache,
         notifications,
         files,
+        exports,
     ]
     for blueprint in resources:
         api.register_blueprint(blueprint, url_prefix=API)
