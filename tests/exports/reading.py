@@ -40,7 +40,7 @@ def sheets_of(path: Path) -> list[list[Row]]:
     """The rows of each sheet."""
     book = CalamineWorkbook.from_path(path)
     sheets = [book.get_sheet_by_name(name).to_python() for name in book.sheet_names]
-    return [[dict(zip(rows[0], row, strict=True)) for row in rows[1:]] for rows in sheets]
+    return [[dict(zip(map(str, rows[0]), row, strict=True)) for row in rows[1:]] for rows in sheets]
 
 
 def plain(value: Any) -> Any:
