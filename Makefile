@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench bench-callbacks bench-dashboard check format lock clean
+.PHONY: help run test test-long bench bench-callbacks bench-dashboard bench-exports check format lock clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -35,6 +35,9 @@ bench-callbacks: $(READY) ## Measure: M-Pesa callbacks a second, against pgbench
 
 bench-dashboard: $(READY) ## Measure: the dashboard with up to 1.2 million payments (some minutes, 5 GB)
 	@$(BIN)/python -m benchmarks.dashboard $(or $(ARGS),reads)
+
+bench-exports: $(READY) ## Measure: exports of 1.2 million payments, against psql (some minutes, 6 GB)
+	@$(BIN)/python -m benchmarks.exports $(ARGS)
 
 check: $(READY) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

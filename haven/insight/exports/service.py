@@ -122,6 +122,17 @@ def filename(
     return f"{slug}-{resource}-{local:%Y-%m-%d-%H%M}.{ending}"
 
 
+def check_format(format_name: str, compression: str | None) -> None:
+    """Whether there is such a format, and whether it can be so compressed.
+
+    Raises:
+        Invalid: naming what is wrong.
+    """
+    faults = _faults(format_name, compression)
+    if faults:
+        raise Invalid(f"{faults[0].pointer.lstrip('/')}: {faults[0].detail}", faults=tuple(faults))
+
+
 def _faults(format_name: str, compression: str | None) -> list[Fault]:
     faults = []
     if format_name not in FORMATS:
