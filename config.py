@@ -195,6 +195,22 @@ class Settings:
         high=1_099_511_627_776,
     )
 
+    # Files of exports and reports
+    export_dir: str = _setting(
+        ".haven/exports",
+        "Folder of files, on a disk that all web processes and workers see; with a bucket only of what is being made",
+        unit="path",
+    )
+    export_keep_days: int = _setting(7, "How long a file can be fetched", unit="days", low=1, high=365)
+    export_s3_bucket: str = _setting("", "Bucket of files, of S3 or what speaks as it; empty: EXPORT_DIR")
+    export_s3_endpoint: str = _setting("", "Where the bucket is, if not at AWS", unit="URL")
+    export_s3_region: str = _setting("us-east-1", "The bucket's region")
+    export_s3_access_key: str = _setting("", "Access key of the bucket; empty: the machine's own role")
+    export_s3_secret_key: str = _setting("", "And its secret")
+    export_s3_timeout: float = _setting(
+        30.0, "Longest wait for one request to the bucket", unit="s", low=0.1, high=3600
+    )
+
     # E-mail
     smtp_url: str = _setting(
         "", "Mail server: smtp://user:password@host:587 (STARTTLS) or smtps://…; empty: none", unit="URL"

@@ -28,10 +28,12 @@ from haven.billing.routes import blueprints as billing
 from haven.bulk.routes import blueprint as bulk
 from haven.db.migrate import sqlalchemy_url
 from haven.draining import Drain
+from haven.files.routes import blueprint as files
 from haven.identity.passwords import Passwords
 from haven.identity.principals import Principals
 from haven.identity.routes import blueprints as identity
 from haven.identity.sign_in import SignIn, SignInRules
+from haven.insight.exports.routes import blueprint as exports
 from haven.insight.routes import blueprint as insight
 from haven.leasing.routes import blueprints as leasing
 from haven.notifications.routes import blueprint as notifications
@@ -166,6 +168,8 @@ def _register_blueprints(app: Flask) -> None:
         cache,
         notifications,
         bulk,
+        files,
+        exports,
     ]
     for blueprint in resources:
         api.register_blueprint(blueprint, url_prefix=API)

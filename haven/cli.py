@@ -24,6 +24,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "limits": ("haven.operations.commands:limits", "Show the rate limits and whom they refused; change one."),
     "demo": ("haven.demo.commands:demo", "Load believable Kenyan agencies: small, medium or large."),
     "import": ("haven.bulk.commands:import_command", "Create rows from a CSV, NDJSON or JSON file."),
+    "export": (
+        "haven.insight.exports.commands:export",
+        "Write a whole list into a CSV, XLSX, NDJSON or Parquet file.",
+    ),
     "verify": ("haven.billing.commands:verify_command", "Check every agency's books against its rows."),
     "mpesa-simulator": (
         "haven.payments.mpesa.simulator.commands:simulator",

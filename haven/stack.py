@@ -287,6 +287,7 @@ class Stack:
             "PUBLIC_URL": places.url,
             "SECRET_KEY": self._secrets["secret_key"],
             "MAIL_FOLDER": str(self._folder.path / "mail"),
+            "EXPORT_DIR": str(self._folder.path / "exports"),
         }
         if places.has_simulator:
             names = ("mpesa_consumer_key", "mpesa_consumer_secret", "mpesa_shortcode", "mpesa_passkey")

@@ -114,7 +114,9 @@ def redis_url(addresses: Addresses, worker_number: int) -> str:
 
 
 @pytest.fixture(scope="session")
-def environ(database_url: str, owner_url: str, redis_url: str) -> dict[str, str]:
+def environ(
+    database_url: str, owner_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
     """The settings of the tests as environment variables: to change one, make your own of a copy."""
     return {
         "DATABASE_URL": database_url,
@@ -123,6 +125,7 @@ def environ(database_url: str, owner_url: str, redis_url: str) -> dict[str, str]
         "JOB_QUEUE_REDIS_DB": str(int(redis_url.rpartition("/")[2]) + 1),
         "SECRET_KEY": "a key that is used in tests and nowhere else",
         "PUBLIC_URL": "http://haven.test",
+        "EXPORT_DIR": str(tmp_path_factory.mktemp("exports")),
         "ARGON2_MEMORY_KIB": "64",
         "ARGON2_TIME_COST": "1",
         "RATE_LIMIT_MAX_REQUESTS": "1000000",

@@ -10,6 +10,7 @@ import redis
 import structlog
 
 # Imported here, so that a job's process is forked with them and starts at once.
+import workers.exports
 import workers.maintenance
 import workers.notifications
 import workers.payments  # noqa: F401

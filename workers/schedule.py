@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
+from haven.files import service as files
 from haven.leasing import service as leasing
 from haven.notifications.reminders import tell_of_invoices
 from haven.operations import cache, maintenance, metric_history
@@ -47,5 +48,6 @@ TASKS: Final = (
     Task("cache_warm", 300, cache.keep_warm),
     Task("metric_rollup", 60, metric_history.roll_up),
     Task("expired_rows", 3600, maintenance.remove_expired),
+    Task("export_files", 3600, files.remove_expired),
     Task("old_jobs", 3600, maintenance.remove_old_jobs),
 )

@@ -58,6 +58,7 @@ def _environ(folder: Path) -> Mapping[str, str]:
         "PUBLIC_URL": described["url"],
         "MPESA_BASE_URL": described["mpesa_url"],
         "MAIL_FOLDER": str(stack.path / "mail"),
+        "EXPORT_DIR": str(stack.path / "exports"),
     }
     return {name.upper(): secrets[name] for name in names if name in secrets} | places | given
 

@@ -37,6 +37,8 @@ PERMISSIONS: Final[dict[str, str]] = {
     "payments:admin": "Replay what the provider sent; register the paybill's addresses",
     "notifications:read": "Read who was told what",
     "notifications:write": "Send a failed notification again",
+    "exports:read": "List the agency's files and fetch them",
+    "exports:write": "Export what one may read",
     "jobs:read": "Read jobs",
     "jobs:write": "Cancel and retry jobs",
     "jobs:admin": "Read everybody's jobs and their numbers; empty a queue, run its failures again",
@@ -65,6 +67,7 @@ _READING = _SHARED | {
         "ledger",
         "dashboard",
         "notifications",
+        "exports",
     )
 }
 _PLATFORM_ONLY = frozenset(
@@ -91,7 +94,7 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             "disbursements",
         )
     }
-    | {"users:read", "api_keys:read", "api_keys:write", "jobs:write", "notifications:write"},
+    | {"users:read", "api_keys:read", "api_keys:write", "jobs:write", "notifications:write", "exports:write"},
     "ACCOUNTANT": _READING
     | {
         "owners:write",
@@ -101,7 +104,8 @@ ROLES: Final[dict[str, frozenset[str]]] = {
         "disbursements:write",
         "audit:read",
     }
-    | {"api_keys:read", "api_keys:write", "jobs:write", "notifications:write", "payments:resolve"},
+    | {"api_keys:read", "api_keys:write", "jobs:write", "notifications:write", "payments:resolve"}
+    | {"exports:write"},
     "VIEWER": _READING,
 }
 """Role → permissions. Operators see no agency's tenants or money: they run the platform, not the agencies."""

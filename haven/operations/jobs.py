@@ -219,6 +219,7 @@ def job_session(
         session.info["job_history_days"] = runtime.settings.job_history_days
         session.info["cache"] = runtime.cache
         session.info["redis"] = runtime.redis
+        session.info["settings"] = runtime.settings
         set_tenant(session, Tenant(agency_id, actor, request_id))
         with session.begin():
             yield session

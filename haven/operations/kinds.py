@@ -31,6 +31,7 @@ KINDS: Final[dict[str, Kind]] = {
     "mpesa_apply": Kind("payments", "workers.payments:mpesa_apply", max_attempts=20, timeout_s=60),
     "cache_warm": Kind("maintenance", "workers.maintenance:cache_warm"),
     "bulk_apply": Kind("maintenance", "workers.maintenance:bulk_apply", timeout_s=7200),
+    "export": Kind("exports", "workers.exports:export", timeout_s=3600),
     "mpesa_pull": Kind("payments", "workers.payments:mpesa_pull", timeout_s=600),
     # 34 attempts are a day: ten waits from 5 s to 43 min, then one an hour.
     "webhook_deliver": Kind(

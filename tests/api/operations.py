@@ -24,7 +24,7 @@ from haven.billing import service as billing
 from haven.db.base import PLATFORM, new_id
 from haven.db.session import tenant_session
 from haven.notifications.models import Notification
-from haven.operations.models import Job, WebhookDelivery
+from haven.operations.models import ExportFile, Job, WebhookDelivery
 from haven.payments.models import MpesaInbox, Payment, ReconciliationRun, UnmatchedReceipt
 from tests.api.conftest import PASSWORD, Caller, Let, an_invoice, let_a_flat, make_agency, make_user
 
@@ -320,6 +320,7 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
         "/webhooks/{row_id}/deliveries": tested["id"],
         "/notifications": _a_failed_notification(engine, by),
         "/credit-notes": note["id"],
+        "/exports/download": _a_file(engine, by),
         "/disbursements": expense["id"],
     }
     path |= {f"/leases/{{row_id}}/deposit/{act}": over for act in ("apply", "retain", "refund")}
@@ -366,6 +367,33 @@ def _a_failed_notification(engine: Engine, by: Caller) -> str:
             )
         )
     return str(notification_id)
+
+
+def _a_file(engine: Engine, by: Caller) -> str:
+    """The name of a file that an export has made; its bytes are nowhere."""
+    job_id, filename = new_id(), f"units-{uuid.uuid4().hex}.csv"
+    kept = {"content_type": "text/csv", "size_bytes": 3, "sha256": bytes(32)}
+    ends = dt.datetime(2099, 1, 1, tzinfo=dt.UTC)
+    with tenant_session(engine, by.agency_id) as session:
+        session.add(
+            Job(
+                agency_id=by.agency_id,
+                id=job_id,
+                queue="exports",
+                kind="export",
+                status="SUCCEEDED",
+                arguments={"resource": "units"},
+                requested_by="tests",
+                attempts=1,
+                max_attempts=1,
+            )
+        )
+        session.flush()
+        file = ExportFile(
+            agency_id=by.agency_id, id=new_id(), job_id=job_id, filename=filename, expires_at=ends, **kept
+        )
+        session.add(file)
+    return filename
 
 
 def _over_with_a_deposit(by: Caller, flat: Let) -> str:

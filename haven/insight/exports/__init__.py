@@ -1,0 +1,1 @@
+"""Exports: every row of a list, as CSV, XLSX, NDJSON or Parquet."""

@@ -1,0 +1,1 @@
+"""Exports and the files that jobs make."""
