@@ -28,6 +28,8 @@ from haven.identity.passwords import Passwords
 from haven.identity.principals import Principals
 from haven.identity.routes import blueprints as identity
 from haven.identity.sign_in import SignIn, SignInRules
+from haven.insight.reports.links import blueprint as report_files
+from haven.insight.reports.routes import blueprint as reports
 from haven.insight.routes import blueprint as insight
 from haven.leasing.routes import blueprints as leasing
 from haven.notifications.routes import blueprint as notifications
@@ -139,6 +141,7 @@ def _register_blueprints(app: Flask) -> None:
         *billing,
         payments,
         insight,
+        reports,
         *operations,
         cache,
         notifications,
@@ -146,6 +149,7 @@ def _register_blueprints(app: Flask) -> None:
     for blueprint in resources:
         api.register_blueprint(blueprint, url_prefix=API)
     app.register_blueprint(hooks, url_prefix=f"{API}/hooks")
+    app.register_blueprint(report_files, url_prefix=f"{API}/reports/files")
     app.register_blueprint(health.blueprint)
     app.register_blueprint(docs_blueprint)
 

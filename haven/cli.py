@@ -19,6 +19,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "doctor": ("haven.doctor.commands:doctor", "Look for what is wrong, and say what to do."),
     "limits": ("haven.operations.commands:limits", "Show the rate limits and whom they refused; change one."),
     "demo": ("haven.demo.commands:demo", "Load believable Kenyan agencies: small, medium or large."),
+    "report": ("haven.insight.reports.commands:report", "Make a report: JSON, a workbook or a PDF."),
     "verify": ("haven.billing.commands:verify_command", "Check every agency's books against its rows."),
     "mpesa-simulator": (
         "haven.payments.mpesa.simulator.commands:simulator",

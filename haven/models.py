@@ -3,10 +3,21 @@
 from haven.billing import models as billing
 from haven.db.base import Base
 from haven.identity import models as identity
+from haven.insight.reports import models as reports
 from haven.leasing import models as leasing
 from haven.notifications import models as notifications
 from haven.operations import models as operations
 from haven.payments import models as payments
 from haven.portfolio import models as portfolio
 
-__all__ = ["Base", "billing", "identity", "leasing", "notifications", "operations", "payments", "portfolio"]
+__all__ = [
+    "Base",
+    "billing",
+    "identity",
+    "leasing",
+    "notifications",
+    "operations",
+    "payments",
+    "portfolio",
+    "reports",
+]

@@ -13,7 +13,8 @@ from rq.worker_pool import WorkerPool
 # Imported here, so that a job's process is forked with them and starts at once.
 import workers.maintenance
 import workers.notifications
-import workers.payments  # noqa: F401
+import workers.payments
+import workers.reports  # noqa: F401
 from config import load_settings
 from extensions.logs import configure_logging
 from haven.operations.kinds import QUEUES

@@ -27,6 +27,7 @@ from haven.billing import service as billing
 from haven.db.base import PLATFORM
 from haven.db.session import tenant_session
 from haven.identity.models import Agency
+from haven.insight.reports import service as reports
 from haven.leasing import service as leasing
 from haven.notifications.reminders import tell_of_invoices
 from haven.operations import cache, maintenance
@@ -58,6 +59,7 @@ TASKS: Final = (
     Task("late_fees", 300, billing.request_late_fees),
     Task("books", 900, billing.request_nightly),
     Task("invoice_notices", 60, tell_of_invoices),
+    Task("reports", 30, reports.submit_due),
     Task("cache_warm", 300, cache.keep_warm),
     Task("expired_rows", 3600, maintenance.remove_expired),
 )

@@ -27,6 +27,7 @@ KINDS: Final[dict[str, Kind]] = {
     "mpesa_apply": Kind("payments", "workers.payments:mpesa_apply", max_attempts=20, timeout_s=60),
     "cache_warm": Kind("maintenance", "workers.maintenance:cache_warm"),
     "mpesa_pull": Kind("payments", "workers.payments:mpesa_pull", timeout_s=600),
+    "report": Kind("reports", "workers.reports:report", timeout_s=900),
     # 34 attempts are a day: ten waits from 5 s to 43 min, then one an hour.
     "webhook_deliver": Kind(
         "notifications", "workers.notifications:webhook_deliver", max_attempts=34, timeout_s=60

@@ -101,7 +101,7 @@ def rent_roll(session: Session, ask: Ask, frame: Frame, values: Values) -> Docum
     for row in now:
         rents[row.property] = rents.get(row.property, NOUGHT) + (row.rent or NOUGHT)
     labels, amounts = by_largest(rents.items())
-    chart = Chart("Rent a month, by property", "bars", frame.currency, labels, [("Rent", amounts)])
+    chart = Chart("Rent a month, by property", "rows", frame.currency, labels, [("Rent", amounts)])
     notes = [
         "Every unit, with the lease in force on the day; then leases that are over and still owe or have credit, so that"
         " balances add up to the books. Owed: open balances of issued invoices, due or not.",
@@ -235,9 +235,14 @@ def occupancy(session: Session, ask: Ask, frame: Frame, values: Values) -> Docum
     place_rows = [(key[0], *_occupied(rows)) for key, rows in by_place.items()]
     sums = dict(zip([column.key for column in columns], _occupied(list(found)), strict=True))
     facts = [(column, sums[column.key]) for column in columns]
+
+    def shares(column: str) -> list[float]:
+        place = 1 + [one.key for one in columns].index(column)
+        return [value if isinstance(value := row[place], float) else 0.0 for row in month_rows]
+
     chart = Chart(
         "Occupancy, by month", "bars", "%", [f"{day:%b %Y}" for day in sorted(by_month)],
-        [("Physical", [row[3] or 0.0 for row in month_rows]), ("Economic", [row[7] or 0.0 for row in month_rows])],
+        [("Physical", shares("physical")), ("Economic", shares("economic"))],
     )  # fmt: skip
     tables = [
         Table("months", "By month", [Column("month", "Month"), *columns], month_rows, sums),
@@ -326,7 +331,7 @@ def financial(session: Session, ask: Ask, frame: Frame, values: Values) -> Docum
         facts += more
     top = sorted(found, key=lambda row: (-row.invoiced, row.property))[:8]
     chart = Chart(
-        "Invoiced and collected, by property" + (" (the largest)" if len(found) > 8 else ""), "bars", frame.currency,
+        "Invoiced and collected, by property" + (" (the largest)" if len(found) > 8 else ""), "rows", frame.currency,
         [row.property for row in top],
         [("Invoiced", [row.invoiced for row in top]), ("Collected", [row.collected for row in top])],
     )  # fmt: skip

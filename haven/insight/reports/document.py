@@ -35,10 +35,13 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A plot of one or more series over the same labels; ``unit`` is a currency or ``%``."""
+    """A plot of one or more series over the same labels: upright bars, lines, or rows (bars that lie, for long labels).
+
+    ``unit`` is a currency or ``%``.
+    """
 
     title: str
-    form: Literal["bars", "lines"]
+    form: Literal["bars", "lines", "rows"]
     unit: str
     labels: Sequence[str]
     series: Sequence[tuple[str, Sequence[Decimal | float]]]

@@ -63,10 +63,11 @@ def _frame(session: Session, ask: Ask, today: dt.date, now: dt.datetime) -> Fram
 
 def _subject(session: Session, ask: Ask) -> str:
     """What the filters name, in words: one statement for each."""
-    named = {"property_id": (Property, Property.name), "owner_id": (Owner, Owner.full_name)}
-    words = [
-        _named(session, name, *named[name], row_id) for name, row_id in ask.filters.items() if name in named
-    ]
+    words = []
+    if "property_id" in ask.filters:
+        words.append(_named(session, "property_id", Property, Property.name, ask.filters["property_id"]))
+    if "owner_id" in ask.filters:
+        words.append(_named(session, "owner_id", Owner, Owner.full_name, ask.filters["owner_id"]))
     return ", ".join(words)
 
 

@@ -28,13 +28,11 @@ def totals(columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> dict[s
     """The sum of each column of money or counts."""
     found: dict[str, Value] = {}
     for place, column in enumerate(columns):
+        values = [row[place] for row in rows]
         if column.type == "money":
-            found[column.key] = sum(
-                (row[place] for row in rows if isinstance(row[place], Decimal)),
-                NOUGHT,  # type: ignore[misc]
-            )
+            found[column.key] = sum((value for value in values if isinstance(value, Decimal)), NOUGHT)
         elif column.type == "count":
-            found[column.key] = sum(row[place] for row in rows if isinstance(row[place], int))  # type: ignore[misc]
+            found[column.key] = sum(value for value in values if isinstance(value, int))
     return found
 
 

@@ -73,9 +73,7 @@ def check(engine, agency_id, first, last, now, property_id=None, more=None):
     wanted = slow.slow_arrears(books, as_of)
     document = document_of(*ask, "arrears", *days, **filters)
     assert {key: table(document, "leases").totals[key] for key in wanted} == wanted
-    assert (
-        table(document, "leases").totals["arrears"] == dict((c.key, v) for c, v in document.facts)["arrears"]
-    )
+    assert table(document, "leases").totals["arrears"] == {c.key: v for c, v in document.facts}["arrears"]
 
     wanted = slow.slow_rent_roll(books, as_of)
     document = document_of(*ask, "rent-roll", *days, **filters)
