@@ -60,6 +60,7 @@ TASKS: Final = (
     Task("books", 900, billing.request_nightly),
     Task("invoice_notices", 60, tell_of_invoices),
     Task("reports", 30, reports.submit_due),
+    Task("expired_reports", 3600, reports.remove_expired),
     Task("cache_warm", 300, cache.keep_warm),
     Task("expired_rows", 3600, maintenance.remove_expired),
 )

@@ -64,6 +64,7 @@ _READING = _SHARED | {
         "disbursements",
         "ledger",
         "dashboard",
+        "reports",
         "notifications",
     )
 }

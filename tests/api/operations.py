@@ -321,6 +321,9 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
         "/credit-notes": note["id"],
         "/disbursements": expense["id"],
     }
+    schedule = by.made("/reports/schedules", kind="collections", every="monthly")
+    report = by.made("/reports/collections", **{"from": "2026-11-01", "to": "2026-11-02"})
+    path |= {"/reports/schedules": schedule["id"], "/reports": report["report_id"], "/reports/{kind}": "arrears"}
     path |= {f"/leases/{{row_id}}/deposit/{act}": over for act in ("apply", "retain", "refund")}
     drafts = path | {
         "/leases": draft_lease["id"],

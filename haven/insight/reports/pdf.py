@@ -73,13 +73,15 @@ def _shown(document: Document) -> dict[str, Any]:
     made = frame.generated_at.astimezone(ZoneInfo(frame.timezone))
     is_of_a_day = document.kind in ("rent-roll", "arrears")
     of_days = f"{_day(frame.first)} to {_day(frame.last)}"
+    # Occupancy is of the whole period, days to come included.
+    is_whole = document.kind == "occupancy" or frame.as_of == frame.last
     as_of = f"Balances at the end of {_day(frame.as_of)}"
     return {
         "title": document.title,
         "agency": _text(frame.agency),
         "subject": _text(document.subject),
         "period": f"As of {_day(frame.as_of)}" if is_of_a_day else of_days,
-        "as_of": "" if is_of_a_day or frame.as_of == frame.last else as_of,
+        "as_of": "" if is_of_a_day or is_whole else as_of,
         "made": f"Made {_day(made.date())}, {made:%H:%M} {frame.timezone}. All amounts in {frame.currency}.",
         "is_wide": any(len(table.columns) > _WIDE for table in document.tables),
         "is_signed": document.kind.endswith("statement"),
@@ -178,7 +180,7 @@ def _ticks(low: float, high: float) -> Sequence[float]:
     """Round numbers from below ``low`` to above ``high``, some five of them: steps of 1, 2 or 5 times a power of ten."""
     if low == high:
         return (0.0, 1.0)
-    rough = (high - low) / 4
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = max(1.0, next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough))
     return [number * step for number in range(math.floor(low / step), math.ceil(high / step) + 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import replace
 from typing import Any, Final
 
 from flask import Response
@@ -44,6 +45,7 @@ REPORTS: Final = Listing(
         "schedule_id": Filter(Report.schedule_id, fields.UUID()),
     },
 )
+REPORT: Final = replace(REPORTS, columns={**REPORTS.columns, "figures": Report.figures})
 _last = and_(Report.agency_id == ReportSchedule.agency_id, Report.id == ReportSchedule.last_report_id)
 _job = and_(Job.agency_id == Report.agency_id, Job.id == Report.job_id)
 
@@ -95,13 +97,11 @@ def listed() -> Response:
 @blueprint.doc(summary="Read one report, with the link to its file", responses=problems(404))
 def read_report(report_id: uuid.UUID) -> Response:
     session = current_session()
-    row = REPORTS.one(session, report_id)
-    agency_id = tenant_of(session).agency_id
-    figures = select(Report.figures).where(Report.agency_id == agency_id, Report.id == report_id)
-    row["figures"] = session.execute(figures).scalar_one()
+    row = REPORT.one(session, report_id)
     row["url"] = None
     if row["expires_at"] is not None:
-        row["url"] = file_path(runtime().settings.secret_key, agency_id, report_id, row["expires_at"])
+        secret_key, agency_id = runtime().settings.secret_key, tenant_of(session).agency_id
+        row["url"] = file_path(secret_key, agency_id, report_id, row["expires_at"])
     return json_response(row)
 
 
