@@ -43,22 +43,23 @@ PERIODS: Final[Mapping[str, Callable[[dt.date], tuple[dt.date, dt.date]]]] = {
 """Name → first and last day, seen from the day it runs."""
 
 
-def checked_cron(text: str) -> str:
-    """``text``, if it is a cron of five numbers that runs at most once an hour.
+def checked_cron(text: str) -> tuple[str, str | None]:
+    """The cron that ``text`` is or names (``daily``), and the period that goes with the name.
 
     Raises:
-        Invalid: it is not.
+        Invalid: it is neither a name nor a cron of five numbers that runs at most once an hour.
     """
     cron = " ".join(text.split())
+    if cron in EVERY:
+        return EVERY[cron]
     if not _CRON.fullmatch(cron):
-        raise Invalid.field(
-            "cron", "must be minute, hour, day, month, weekday in numbers; the minute one number: 0 6 * * 1"
-        )
+        rule = f"must be {', '.join(EVERY)}, or minute, hour, day, month, weekday in numbers, the minute one of them: 0 6 * * 1"
+        raise Invalid.field("cron", rule)
     try:
         croniter(cron, dt.datetime(2026, 1, 1)).get_next(dt.datetime)  # noqa: DTZ001  the agency's wall clock
     except (CroniterError, ValueError):
         raise Invalid.field("cron", "names no time that ever comes") from None
-    return cron
+    return cron, None
 
 
 def next_run(cron: str, after: dt.datetime, zone: ZoneInfo) -> dt.datetime:

@@ -21,7 +21,7 @@ from haven.api.resource import API, Resource, list_answer, list_doc, page_schema
 from haven.billing.days import agency_day
 from haven.db.session import tenant_of
 from haven.insight.reports import schedules, schemas, service
-from haven.insight.reports.asking import checked, checked_kind
+from haven.insight.reports.asking import KINDS, checked
 from haven.insight.reports.links import file_path
 from haven.insight.reports.models import Report
 from haven.operations.models import Job, ReportSchedule
@@ -105,18 +105,24 @@ def read_report(report_id: uuid.UUID) -> Response:
     return json_response(row)
 
 
-@blueprint.route("/reports/<string:kind>", methods=["POST"])
-@requires("reports:write")
-@idempotent
-@blueprint.response(202, schemas.ReportJob)
-@blueprint.doc(summary="Make a report", responses=problems(400, 404, 415, 422))
-@body(schemas.ReportBody)
-def make_report(values: dict[str, Any], kind: str) -> Response:
-    checked_kind(kind)
-    session, now = current_session(), dt.datetime.now(dt.UTC)
-    today = agency_day(session, now).today
-    ask = checked(kind, values["first_day"], values["last_day"], values["format"], values["filters"], today)
-    asked = service.request(session, runtime().cache, ask, now)
-    session.flush()
-    job = JOBS.one(session, asked.job_id) | {"report_id": str(asked.report_id)}
-    return json_response(job, 202, {"Location": f"{API}/reports/{asked.report_id}"})
+def _make_route(kind: str) -> None:
+    @blueprint.route(f"/reports/{kind}", methods=["POST"], endpoint=f"make_{kind.replace('-', '_')}")
+    @requires("reports:write")
+    @idempotent
+    @blueprint.response(202, schemas.ReportJob)
+    @blueprint.doc(summary=f"Make a report: {KINDS[kind].title.lower()}", responses=problems(400, 415, 422))
+    @body(schemas.BODIES[kind])
+    def make_report(values: dict[str, Any]) -> Response:
+        session, now = current_session(), dt.datetime.now(dt.UTC)
+        today = agency_day(session, now).today
+        ask = checked(
+            kind, values["first_day"], values["last_day"], values["format"], values["filters"], today
+        )
+        asked = service.request(session, runtime().cache, ask, now)
+        session.flush()
+        job = JOBS.one(session, asked.job_id) | {"report_id": str(asked.report_id)}
+        return json_response(job, 202, {"Location": f"{API}/reports/{asked.report_id}"})
+
+
+for _kind in KINDS:
+    _make_route(_kind)

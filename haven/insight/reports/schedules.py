@@ -12,9 +12,8 @@ from haven.billing.days import agency_day
 from haven.db.base import new_id
 from haven.db.rows import change, locked
 from haven.db.session import tenant_of
-from haven.errors import Invalid
-from haven.insight.reports.asking import KINDS, filter_faults, refuse
-from haven.insight.reports.days import EVERY, checked_cron, next_run
+from haven.insight.reports.asking import filter_faults, refuse
+from haven.insight.reports.days import checked_cron, next_run
 from haven.operations.models import ReportSchedule
 
 
@@ -25,8 +24,6 @@ def create(session: Session, body: dict[str, Any]) -> uuid.UUID:
         Invalid: a filter or the times break a rule.
     """
     values = {"filters": {}, "format": "pdf", "recipients": []} | _timed(body)
-    if "cron" not in values:
-        raise Invalid.field("every", "must be daily, weekly or monthly, or there must be a cron")
     refuse(filter_faults(values["kind"], values["filters"]))
     now = dt.datetime.now(dt.UTC)
     values["next_run_at"] = next_run(values["cron"], now, agency_day(session, now).zone)
@@ -60,17 +57,9 @@ def delete(session: Session, schedule_id: uuid.UUID, version: int | None) -> Non
 
 
 def _timed(body: dict[str, Any]) -> dict[str, Any]:
-    """The body with ``cron`` and ``period`` in the place of ``every``."""
+    """The body with its cron in numbers; a named one brings its period where none is given."""
     values = dict(body)
-    every = values.pop("every", None)
-    if every is not None and "cron" in values:
-        raise Invalid.field("cron", "must be left out where there is `every`")
-    if every is not None:
-        cron, period = EVERY[every]
-        values = {"period": period} | values | {"cron": cron}
-    elif "cron" in values:
-        values["cron"] = checked_cron(values["cron"])
-    if "filters" in values:
-        values["filters"] = {name: str(value) for name, value in values["filters"].items()}
-    assert values.get("kind") is None or values["kind"] in KINDS
+    if "cron" in values:
+        values["cron"], period = checked_cron(values["cron"])
+        values = ({} if period is None else {"period": period}) | values
     return values

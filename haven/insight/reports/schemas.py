@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from marshmallow import Schema, fields, validate
 
 from haven.api.fields import Body, Email, Line, Row, choice
 from haven.insight.reports.asking import FORMATS, KINDS
-from haven.insight.reports.days import EVERY, PERIODS
+from haven.insight.reports.days import PERIODS
 from haven.operations.schemas import JOB_STATUS, JobRow, Progress
 
 _FILTERS = "`property_id` or `owner_id`; of an owner statement `owner_id`, of a tenant statement `tenant_id`."
@@ -15,6 +18,25 @@ _FILTERS = "`property_id` or `owner_id`; of an owner statement `owner_id`, of a 
 def _filters(**options: object) -> fields.Dict:
     described = {"description": _FILTERS, "example": {}}
     return fields.Dict(keys=fields.String(), values=fields.String(), metadata=described, **options)  # type: ignore[arg-type]
+
+
+class PlaceFilters(Body):
+    """What is left out of a report of the agency."""
+
+    property_id = fields.UUID(metadata={"description": "Only this property."})
+    owner_id = fields.UUID(metadata={"description": "Only this owner's properties."})
+
+
+class OwnerFilters(Body):
+    """Whose statement it is."""
+
+    owner_id = fields.UUID(required=True)
+
+
+class TenantFilters(Body):
+    """Whose statement it is."""
+
+    tenant_id = fields.UUID(required=True)
 
 
 class ReportBody(Body):
@@ -27,7 +49,28 @@ class ReportBody(Body):
     )
     last_day = fields.Date(required=True, data_key="to")
     format = choice(*FORMATS, load_default="json")
-    filters = _filters(load_default=dict)
+    filters = fields.Nested(PlaceFilters, load_default=dict)
+
+
+class OwnerStatementBody(ReportBody):
+    """Which days an owner's statement is of, and what it is made as."""
+
+    filters = fields.Nested(OwnerFilters, required=True)
+
+
+class TenantStatementBody(ReportBody):
+    """Which days a tenant's statement is of, and what it is made as."""
+
+    filters = fields.Nested(TenantFilters, required=True)
+
+
+BODIES: Final[Mapping[str, type[ReportBody]]] = {
+    kind: {"owner-statement": OwnerStatementBody, "tenant-statement": TenantStatementBody}.get(
+        kind, ReportBody
+    )
+    for kind in KINDS
+}
+"""Kind of report → the body that asks for it."""
 
 
 class ReportJob(JobRow):
@@ -79,8 +122,15 @@ class ScheduleBody(Body):
     kind = choice(*KINDS, required=True)
     format = choice(*FORMATS)
     filters = _filters()
-    every = choice(*EVERY, metadata={"description": "At 6:00; on Mondays; on the first. Or give `cron`."})
-    cron = Line(100, metadata={"example": "0 6 * * 1", "description": "At most once an hour."})
+    cron = Line(
+        100,
+        required=True,
+        metadata={
+            "example": "0 6 * * 1",
+            "description": "`daily`, `weekly` or `monthly` (at 6:00; on Mondays; on the first), or a cron that runs at"
+            " most once an hour.",
+        },
+    )
     period = choice(*PERIODS, metadata={"description": "Which days each report is of, seen from its run."})
     recipients = fields.List(Email(), validate=validate.Length(max=50))
     status = choice("ACTIVE", "PAUSED")

@@ -54,6 +54,10 @@ def add(amounts) -> Decimal:
     return sum(amounts, NOUGHT)
 
 
+def sums_by() -> defaultdict[Any, Decimal]:
+    return defaultdict(lambda: NOUGHT)
+
+
 def cents(amount: Decimal) -> Decimal:
     return amount.quantize(CENT, ROUND_HALF_UP)
 
@@ -152,7 +156,7 @@ def slow_collections(books, first, last, as_of):
     weighted = add(
         one.amount * (books.date(one.created_at) - invoices[one.invoice_id].due_at).days for one in allocated
     )
-    methods, days = defaultdict(lambda: NOUGHT), defaultdict(lambda: NOUGHT)
+    methods, days = sums_by(), sums_by()
     for one in received:
         methods[one.method] += one.amount
         days[books.date(one.paid_at)] += one.amount
@@ -215,7 +219,7 @@ def slow_financial(more, first, as_of):
     books = more.books
     before = first - dt.timedelta(days=1)
     issued = [one for one in standing(books) if first <= books.date(one.issued_at) <= as_of]
-    kinds = defaultdict(lambda: NOUGHT)
+    kinds = sums_by()
     for one in issued:
         for line in more.of("invoice_line", invoice_id=one.id):
             kinds[line.kind] += line.amount
@@ -240,7 +244,7 @@ def slow_owner(more, owner_id, first, as_of):
     """An owner's balance from every entry of his account."""
     accounts = {one.id for one in more.of("ledger_account", code="OWNER_PAYABLE", owner_id=owner_id)}
     posted = {one.id: one for one in more.rows["ledger_transaction"]}
-    sums = defaultdict(lambda: NOUGHT)
+    sums = sums_by()
     for entry in more.rows["ledger_entry"]:
         if entry.account_id not in accounts:
             continue

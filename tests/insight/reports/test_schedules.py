@@ -54,7 +54,7 @@ def monthly(admin):
     return admin.made(
         "/reports/schedules",
         kind="collections",
-        every="monthly",
+        cron="monthly",
         format="xlsx",
         recipients=["Wanjiku@makao.test"],
     )
@@ -78,16 +78,15 @@ def test_a_schedule_is_made_read_changed_paused_and_removed(admin, monthly):
 @pytest.mark.parametrize(
     "body, pointer",
     [
-        ({}, "/every"),
-        ({"every": "hourly"}, "/every"),
-        ({"every": "daily", "cron": "0 6 * * *"}, "/cron"),
+        ({}, "/cron"),
+        ({"cron": "hourly"}, "/cron"),
         ({"cron": "* * * * *"}, "/cron"),
         ({"cron": "0 0 31 2 *"}, "/cron"),
         ({"cron": "0 99 * * *"}, "/cron"),
         ({"cron": "soon"}, "/cron"),
-        ({"every": "daily", "kind": "owner-statement"}, "/filters/owner_id"),
-        ({"every": "daily", "filters": {"colour": "red"}}, "/filters/colour"),
-        ({"every": "daily", "recipients": ["nobody"]}, "/recipients/0"),
+        ({"cron": "daily", "kind": "owner-statement"}, "/filters/owner_id"),
+        ({"cron": "daily", "filters": {"colour": "red"}}, "/filters/colour"),
+        ({"cron": "daily", "recipients": ["nobody"]}, "/recipients/0"),
     ],
 )
 def test_a_wrong_schedule_is_refused_by_field(admin, body, pointer):
