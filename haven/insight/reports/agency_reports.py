@@ -294,8 +294,7 @@ _FINANCIAL: Final = (
 )  # fmt: skip
 _INCOME: Final = (
     ("rent", "Rent"), ("utility", "Utilities"), ("late_fee", "Late fees"), ("other", "Other"),
-    ("deposit", "Deposits"), ("invoiced", "Invoiced"), ("rent_collected", "Rent collected"),
-    ("other_collected", "Other collected"), ("fee", "Fee"), ("net", "Net to owner"),
+    ("deposit", "Deposits"), ("invoiced", "Invoiced"), ("for_owner", "For owner"), ("fee", "Fee"), ("net", "Net to owner"),
 )  # fmt: skip
 
 
@@ -305,17 +304,8 @@ def financial(session: Session, ask: Ask, frame: Frame, values: Values) -> Docum
     columns = [_PROPERTY, *money(*_FINANCIAL)]
     rows = [(row.property, *(getattr(row, key) for key, _ in _FINANCIAL)) for row in found]
     income_columns = [_PROPERTY, *money(*_INCOME)]
-    income = [(row.property, *(_income(row, key) for key, _ in _INCOME)) for row in found]
-    tables = [
-        Table("properties", "By property", columns, rows, totals(columns, rows)),
-        Table(
-            "income",
-            "Invoiced and collected for owners",
-            income_columns,
-            income,
-            totals(income_columns, income),
-        ),
-    ]
+    income = [(row.property, *(getattr(row, key) for key, _ in _INCOME)) for row in found]
+    tables = [Table("properties", "By property", columns, rows, totals(columns, rows))]
     facts: list[tuple[Column, Value]] = [
         (column, totals(columns, rows)[column.key]) for column in columns[1:]
     ]
@@ -325,10 +315,13 @@ def financial(session: Session, ask: Ask, frame: Frame, values: Values) -> Docum
         ("closing_credit", "Credit after"),
     )
     facts += [(Column(key, label, "money"), total(found, key)) for key, label in extra]
-    if "property_id" not in ask.filters:
-        owners, more = _owners(session, values)
-        tables.append(owners)
-        facts += more
+    owners, more = _owners(session, values) if "property_id" not in ask.filters else (None, [])
+    if owners is not None:
+        income += _not_by_property(owners, income_columns, income)
+    title = "Invoiced, and collected for owners"
+    tables.append(Table("income", title, income_columns, income, totals(income_columns, income)))
+    tables += [owners] if owners is not None else []
+    facts += more
     top = sorted(found, key=lambda row: (-row.invoiced, row.property))[:8]
     chart = Chart(
         "Invoiced and collected, by property" + (" (the largest)" if len(found) > 8 else ""), "rows", frame.currency,
@@ -345,11 +338,21 @@ def financial(session: Session, ask: Ask, frame: Frame, values: Values) -> Docum
     return Document(ask.kind, "Financial summary", "", frame, facts, tables, [chart], notes)
 
 
-def _income(row: Any, key: str) -> Decimal:
-    amount: Decimal = (
-        row.rent_collected + row.other_collected - row.fee if key == "net" else getattr(row, key)
-    )
-    return amount
+def _not_by_property(
+    owners: Table, columns: list[Column], income: list[tuple[Value, ...]]
+) -> list[tuple[Value, ...]]:
+    """A row for what the ledger posted for owners and names no property of the report for: a monthly posting, a sale."""
+    sums = totals(columns, income)
+    rest: dict[str, Decimal] = {}
+    for key, of_owner in (("for_owner", "collected"), ("fee", "fee")):
+        whole, part = owners.totals[of_owner], sums[key]
+        assert isinstance(whole, Decimal)
+        assert isinstance(part, Decimal)
+        rest[key] = whole - part
+    if not any(rest.values()):
+        return []
+    rest["net"] = rest["for_owner"] - rest["fee"]
+    return [("Not by property", *(rest.get(column.key, NOUGHT) for column in columns[1:]))]
 
 
 def _owners(session: Session, values: Values) -> tuple[Table, list[tuple[Column, Value]]]:

@@ -50,8 +50,7 @@ WITH {place}, moved AS MATERIALIZED (
     FROM line GROUP BY lease_id
 ), shared AS (
   SELECT i.lease_id,
-         sum(e.debit - e.credit) FILTER (WHERE a.code = 'RENT_TO_OWNERS') AS rent,
-         sum(e.debit - e.credit) FILTER (WHERE a.code = 'OTHER_TO_OWNERS') AS other,
+         sum(e.debit - e.credit) FILTER (WHERE a.code IN ('RENT_TO_OWNERS', 'OTHER_TO_OWNERS')) AS collected,
          sum(e.credit - e.debit) FILTER (WHERE a.code = 'MANAGEMENT_FEE_INCOME') AS fee
     FROM ledger_transaction t
     JOIN ledger_entry e ON e.agency_id = t.agency_id AND e.transaction_id = t.id
@@ -69,8 +68,9 @@ SELECT home.property_id, home.property,
        coalesce(sum(credit.opening), 0) AS opening_credit, coalesce(sum(credit.closing), 0) AS closing_credit,
        coalesce(sum(invoiced.rent), 0) AS rent, coalesce(sum(invoiced.utility), 0) AS utility,
        coalesce(sum(invoiced.late_fee), 0) AS late_fee, coalesce(sum(invoiced.other), 0) AS other,
-       coalesce(sum(invoiced.deposit), 0) AS deposit, coalesce(sum(shared.rent), 0) AS rent_collected,
-       coalesce(sum(shared.other), 0) AS other_collected, coalesce(sum(shared.fee), 0) AS fee
+       coalesce(sum(invoiced.deposit), 0) AS deposit,
+       coalesce(sum(shared.collected), 0) AS for_owner, coalesce(sum(shared.fee), 0) AS fee,
+       coalesce(sum(shared.collected), 0) - coalesce(sum(shared.fee), 0) AS net
   FROM home
   LEFT JOIN owed USING (lease_id) LEFT JOIN credit USING (lease_id) LEFT JOIN received USING (lease_id)
   LEFT JOIN invoiced USING (lease_id) LEFT JOIN shared USING (lease_id)

@@ -158,6 +158,9 @@ def test_every_report_is_right_to_the_cent(engine, zone, now):
             assert table(document, "months").totals["rent"] == found["rent_collected"]
         document = document_of(engine, agency.id, "financial", first, last, now)
         totals = table(document, "owners").totals
+        income = table(document, "income")
+        assert (income.totals["for_owner"], income.totals["fee"]) == (totals["collected"], totals["fee"])
+        assert "Not by property" not in [row[0] for row in income.rows]
         assert totals["collected"] == sum(one["collected"] for one in owned)
         assert totals["fee"] == sum(one["management_fee"] for one in owned)
         assert totals["expenses"] == sum(one["expenses"] for one in owned)
@@ -204,6 +207,16 @@ def test_the_demo_is_right_to_the_shilling(demo):
     more = slow.all_of(engine, agency_id)
     for first, last in periods(now.astimezone(more.books.zone).date())[:2]:
         check(engine, agency_id, first, last, now, more=more)
+
+
+def test_what_owners_got_adds_up_where_the_ledger_names_no_property(demo):
+    engine, agency_id, now = demo
+    today = now.astimezone(ZoneInfo("Africa/Nairobi")).date()
+    document = document_of(engine, agency_id, "financial", today - dt.timedelta(days=200), today, now)
+    income, owners = table(document, "income"), table(document, "owners").totals
+    assert income.rows[-1][0] == "Not by property"
+    assert (income.totals["for_owner"], income.totals["fee"]) == (owners["collected"], owners["fee"])
+    assert income.totals["net"] == owners["collected"] - owners["fee"] > 0
 
 
 @pytest.mark.req("J5")
