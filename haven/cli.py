@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "haven.insight.exports.commands:export",
         "Write a whole list into a CSV, XLSX, NDJSON or Parquet file.",
     ),
+    "report": ("haven.insight.reports.commands:report", "Make a report: JSON, a workbook or a PDF."),
     "verify": ("haven.billing.commands:verify_command", "Check every agency's books against its rows."),
     "mpesa-simulator": (
         "haven.payments.mpesa.simulator.commands:simulator",

@@ -4,6 +4,7 @@ from haven.billing import models as billing
 from haven.bulk import models as bulk
 from haven.db.base import Base
 from haven.identity import models as identity
+from haven.insight.reports import models as reports
 from haven.leasing import models as leasing
 from haven.notifications import models as notifications
 from haven.operations import models as operations
@@ -20,4 +21,5 @@ __all__ = [
     "operations",
     "payments",
     "portfolio",
+    "reports",
 ]

@@ -13,7 +13,8 @@ import structlog
 import workers.exports
 import workers.maintenance
 import workers.notifications
-import workers.payments  # noqa: F401
+import workers.payments
+import workers.reports  # noqa: F401
 from config import Settings, load_settings
 from extensions.jobs.pool import Pool, PoolRules
 from extensions.jobs.queues import Queues

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.files import service as files
+from haven.insight.reports import service as reports
 from haven.leasing import service as leasing
 from haven.notifications.reminders import tell_of_invoices
 from haven.operations import cache, maintenance, metric_history
@@ -45,6 +46,8 @@ TASKS: Final = (
     Task("late_fees", 300, billing.request_late_fees),
     Task("books", 900, billing.request_nightly),
     Task("invoice_notices", 60, tell_of_invoices),
+    Task("reports", 30, reports.submit_due),
+    Task("expired_reports", 3600, reports.remove_expired),
     Task("cache_warm", 300, cache.keep_warm),
     Task("metric_rollup", 60, metric_history.roll_up),
     Task("expired_rows", 3600, maintenance.remove_expired),

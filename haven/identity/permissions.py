@@ -30,6 +30,8 @@ PERMISSIONS: Final[dict[str, str]] = {
     "disbursements:write": "Settle deposits; record and reverse payouts to owners and expenses",
     "ledger:read": "Read the ledger, tenants' statements and owners' balances",
     "dashboard:read": "Read the dashboard: figures of a month, and what happened last",
+    "reports:read": "List and read reports and their schedules",
+    "reports:write": "Make reports; make, change and remove their schedules",
     "payments:read": "List and read payments and receipts",
     "payments:write": "Ask for rent by M-Pesa, record cash and bank payments",
     "payments:reverse": "Reverse a payment",
@@ -66,6 +68,7 @@ _READING = _SHARED | {
         "disbursements",
         "ledger",
         "dashboard",
+        "reports",
         "notifications",
         "exports",
     )
@@ -92,6 +95,7 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             "invoices",
             "payments",
             "disbursements",
+            "reports",
         )
     }
     | {"users:read", "api_keys:read", "api_keys:write", "jobs:write", "notifications:write", "exports:write"},
@@ -102,6 +106,7 @@ ROLES: Final[dict[str, frozenset[str]]] = {
         "payments:write",
         "payments:reverse",
         "disbursements:write",
+        "reports:write",
         "audit:read",
     }
     | {"api_keys:read", "api_keys:write", "jobs:write", "notifications:write", "payments:resolve"}

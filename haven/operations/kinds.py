@@ -33,6 +33,7 @@ KINDS: Final[dict[str, Kind]] = {
     "bulk_apply": Kind("maintenance", "workers.maintenance:bulk_apply", timeout_s=7200),
     "export": Kind("exports", "workers.exports:export", timeout_s=3600),
     "mpesa_pull": Kind("payments", "workers.payments:mpesa_pull", timeout_s=600),
+    "report": Kind("reports", "workers.reports:report", timeout_s=900),
     # 34 attempts are a day: ten waits from 5 s to 43 min, then one an hour.
     "webhook_deliver": Kind(
         "notifications", "workers.notifications:webhook_deliver", max_attempts=34, timeout_s=60

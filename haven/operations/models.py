@@ -195,11 +195,18 @@ class ReportSchedule(Versioned, Base):
     format: Mapped[str]
     filters: Mapped[dict[str, Any]]
     cron: Mapped[str]
+    period: Mapped[str] = mapped_column(server_default="LAST_MONTH")
     recipients: Mapped[list[str]] = mapped_column(ARRAY(Text))
     next_run_at: Mapped[Instant]
+    last_run_at: Mapped[Instant | None]
+    last_report_id: Mapped[uuid.UUID | None]
     status: Mapped[str] = mapped_column(server_default="ACTIVE")
 
-    __rules__ = (one_of("status", "ACTIVE", "PAUSED"), Index(None, "agency_id", "next_run_at"))
+    __rules__ = (
+        one_of("status", "ACTIVE", "PAUSED"),
+        one_of("period", "YESTERDAY", "LAST_WEEK", "LAST_MONTH", "THIS_MONTH"),
+        Index(None, "agency_id", "next_run_at"),
+    )
 
 
 class MetricRollup(Base):

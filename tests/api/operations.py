@@ -200,10 +200,10 @@ def _text(schema: dict[str, Any], ids: dict[str, str], name: str) -> str:
     if schema.get("format") == "email":
         # One address signs in one person, over all agencies: another test may have made its own.
         return f"achieng.{uuid.uuid4().hex}@makao.test"
-    if "format" in schema:
-        return _FORMATS[schema["format"]]
     if name in _TEXT:
         return _TEXT[name]
+    if "format" in schema:
+        return _FORMATS[schema["format"]]
     if "pattern" in schema:
         return next(text for text in _SHAPED if re.fullmatch(schema["pattern"], text))
     given: str = schema.get("example", "Nyota Achieng")
@@ -323,6 +323,9 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
         "/exports/download": _a_file(engine, by),
         "/disbursements": expense["id"],
     }
+    schedule = by.made("/reports/schedules", kind="collections", cron="monthly")
+    report = by.made("/reports/collections", **{"from": "2026-11-01", "to": "2026-11-02"})
+    path |= {"/reports/schedules": schedule["id"], "/reports": report["report_id"]}
     path |= {f"/leases/{{row_id}}/deposit/{act}": over for act in ("apply", "retain", "refund")}
     drafts = path | {
         "/leases": draft_lease["id"],
@@ -344,6 +347,7 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
         "account_id": entry["account_id"],
         "transaction_id": entry["transaction_id"],
         "disbursement_id": expense["id"],
+        "schedule_id": schedule["id"],
     }
     return Rows(by, path, drafts, fields)
 

@@ -69,7 +69,14 @@ def hundred(app, engine) -> Rows:
         )
         for number in range(MANY):
             session.add_all(_of_each(rows, number))
-        for table in ("credit_note", "disbursement", "reconciliation_run", "unmatched_receipt"):
+        for table in (
+            "credit_note",
+            "disbursement",
+            "reconciliation_run",
+            "unmatched_receipt",
+            "report",
+            "report_schedule",
+        ):
             session.execute(text(_MULTIPLY[table]), {"agency_id": agency_id, "many": MANY})
     return rows
 
@@ -88,6 +95,14 @@ _MULTIPLY = {
         INSERT INTO reconciliation_run (agency_id, id, kind, since, until)
         SELECT agency_id, uuidv7(), kind, since, until
           FROM reconciliation_run, generate_series(1, :many) n WHERE agency_id = :agency_id""",
+    "report": """
+        INSERT INTO report (agency_id, id, job_id, kind, format, first_day, last_day, filters, key)
+        SELECT agency_id, uuidv7(), job_id, kind, format, first_day, last_day, filters, key
+          FROM report, generate_series(1, :many) n WHERE agency_id = :agency_id""",
+    "report_schedule": """
+        INSERT INTO report_schedule (agency_id, id, kind, format, filters, cron, recipients, next_run_at)
+        SELECT agency_id, uuidv7(), kind, format, filters, cron, recipients, next_run_at
+          FROM report_schedule, generate_series(1, :many) n WHERE agency_id = :agency_id""",
     "unmatched_receipt": """
         INSERT INTO unmatched_receipt (agency_id, id, receipt, amount, received_at, account_typed)
         SELECT agency_id, uuidv7(), receipt || n, amount, received_at, account_typed

@@ -1,0 +1,138 @@
+"""Reports as files: a workbook that adds up, pages that hold whatever people have typed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+from decimal import Decimal
+
+import pypdfium2
+import pytest
+from python_calamine import CalamineWorkbook
+
+from haven.errors import Invalid
+from haven.insight.reports import pdf as pages
+from haven.insight.reports.asking import KINDS
+from haven.insight.reports.document import Chart, Column, Document, Frame, Table, figures
+from haven.insight.reports.rendering import filename, rendered
+
+TYPED = (
+    "Mzee Ng'ang'a wa Kĩambu – nyumba ya pili",
+    "#panic() $x$ *bold* _it_ `raw` <label> @ref // /* \\u{41} ]",
+    '=HYPERLINK("http://evil.test")',
+    "شركة الإسكان المتحدة",
+    "Nyumba 🏠🔑 家",
+    "W" * 300,
+    "a\x00b\nc\td",
+    "",
+)
+COLUMNS = [
+    Column("unit", "Unit"), Column("since", "Since", "date"), Column("units", "Units", "count"),
+    Column("owed", "Owed", "money"), Column("rate", "Rate", "percent"),
+]  # fmt: skip
+
+
+def frame(agency="Makao Letting"):
+    return Frame(
+        agency, dt.date(2026, 11, 1), dt.date(2026, 11, 30), dt.date(2026, 11, 25), "Africa/Nairobi", "KES",
+        dt.datetime(2026, 11, 25, 9, tzinfo=dt.UTC), {},
+    )  # fmt: skip
+
+
+def a_document(rows, *, agency="Makao Letting", subject="", kind="rent-roll", charts=()):
+    owed = sum((row[3] for row in rows), Decimal("0.00"))
+    table = Table("units", "By unit", COLUMNS, rows, {"units": len(rows), "owed": owed})
+    facts = [(COLUMNS[3], owed), (COLUMNS[4], None)]
+    return Document(kind, "Rent roll", subject, frame(agency), facts, [table], charts, ["A note."])
+
+
+def a_row(name="A1", owed="-1234567.89"):
+    return (name, dt.date(2026, 2, 28), 1, Decimal(owed), 93.75)
+
+
+def text_of(content):
+    return [page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(content)]
+
+
+def test_a_workbook_has_numbers_dates_and_totals():
+    document = a_document([a_row(), a_row("A2", "25000.00")])
+    book = CalamineWorkbook.from_filelike(io.BytesIO(rendered(document, "xlsx")))
+    head, first, second, total = book.get_sheet_by_name("By unit").to_python()
+    assert head == ["Unit", "Since", "Units", "Owed", "Rate"]
+    assert first == ["A1", dt.date(2026, 2, 28), 1, -1234567.89, 93.75]
+    assert second[3] == 25000.0
+    assert (total[0], total[2], total[3]) == ("Total", 2, -1209567.89)
+    assert book.get_sheet_by_name("Summary").to_python()[0][0] == "Rent roll"
+
+
+@pytest.mark.parametrize("typed", TYPED, ids=range(len(TYPED)))
+def test_what_people_typed_is_text_in_every_format(typed):
+    document = a_document([a_row(typed)], agency=typed or "-", subject=typed, kind="owner-statement")
+    assert json.loads(rendered(document, "json"))["tables"]["units"]["rows"][0]["unit"] == typed
+    sheet = CalamineWorkbook.from_filelike(io.BytesIO(rendered(document, "xlsx"))).get_sheet_by_name(
+        "By unit"
+    )
+    assert str(sheet.to_python()[1][0]).replace("_x0000_", "\x00") == typed
+    assert text_of(rendered(document, "pdf"))
+
+
+def test_a_name_that_looks_like_markup_is_shown_as_it_was_typed():
+    (page,) = text_of(rendered(a_document([a_row("#panic() $x$ *b*")]), "pdf"))
+    assert "#panic() $x$ *b*" in page
+
+
+def test_a_long_table_repeats_its_head_and_each_page_says_which_it_is():
+    shown = text_of(rendered(a_document([a_row(f"A{number}") for number in range(500)]), "pdf"))
+    assert len(shown) > 5
+    for number, page in enumerate(shown, start=1):
+        assert f"page {number} of {len(shown)}" in page
+        assert "Makao Letting" in page
+    assert all("Since" in page for page in shown[:-1])
+    assert "−617,283,945.00" in shown[-1] + shown[-2]
+
+
+def test_nothing_to_show_is_a_page_that_says_so():
+    (page,) = text_of(rendered(a_document([]), "pdf"))
+    assert "nothing to show" in page
+    assert rendered(a_document([]), "xlsx")
+
+
+def test_more_rows_than_a_format_holds_are_refused_by_name(monkeypatch):
+    monkeypatch.setattr(pages, "MOST_ROWS", 1)
+    with pytest.raises(Invalid, match="a PDF holds 1 rows and the report has 2") as refused:
+        rendered(a_document([a_row(), a_row()]), "pdf")
+    assert refused.value.faults[0].pointer == "/format"
+
+
+@pytest.mark.parametrize("form", ["bars", "lines", "rows"])
+@pytest.mark.parametrize(
+    "values",
+    [[], [Decimal(0)], [Decimal("-5000.00"), Decimal("12000.00")], [Decimal(10) ** 9] * 900, [0.0, 100.0]],
+    ids=["none", "nought", "below nought", "many", "per cent"],
+)
+def test_any_plot_is_drawn(form, values):
+    labels = [f"{number} Nov" for number in range(len(values))]
+    if form == "rows":
+        labels, values = labels[:13], values[:13]
+    chart = Chart("Collected", form, "KES", labels, [("Collected", values), ("Invoiced", values)])
+    document = a_document([a_row()], charts=[chart])
+    assert text_of(rendered(document, "pdf"))
+    assert rendered(document, "xlsx")
+
+
+def test_the_same_report_is_the_same_pages():
+    assert rendered(a_document([a_row()]), "pdf") == rendered(a_document([a_row()]), "pdf")
+
+
+def test_money_in_json_is_text_and_never_a_float():
+    found = figures(a_document([a_row()]))
+    assert found["totals"]["owed"] == "-1234567.89"
+    assert found["tables"]["units"]["rows"][0]["owed"] == "-1234567.89"
+
+
+def test_a_files_name_is_plain_ascii():
+    assert filename(a_document([], subject="Café Ng'ang'a / 家"), "pdf") == (
+        "rent-roll_cafe-ng-ang-a_2026-11-01_2026-11-30.pdf"
+    )
+    assert set(KINDS) >= {"rent-roll"}
