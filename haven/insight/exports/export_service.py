@@ -38,7 +38,7 @@ def export_properties(
     filters: Mapping[str, Any] | None,
     user_id: uuid.UUID,
     agency_id: uuid.UUID,
-    format: str = "csv",  # noqa: A002  the name of the API
+    format: str = "csv",
     compression: str | None = None,
 ) -> ExportJob:
     """Export the agency's properties in the name of one of its users.
