@@ -36,6 +36,12 @@ def test_without_a_sign_in_the_browser_is_sent_to_the_form(client):
     assert client.post("/ops/queues/queue/exports/queued/empty", headers=OURS).status_code == 401
 
 
+def test_the_picture_that_a_browser_asks_for_is_there(client):
+    answer = client.get("/favicon.ico")
+    assert (answer.status_code, answer.mimetype) == (200, "image/svg+xml")
+    assert "max-age" in answer.headers["Cache-Control"]
+
+
 def test_nobody_but_an_operator_gets_in(caller_of):
     answer = _sign_in(caller_of())
     assert answer.status_code == 403
