@@ -45,6 +45,7 @@ TASKS: Final = (
     Task("books", 900, billing.request_nightly),
     Task("invoice_notices", 60, tell_of_invoices),
     Task("cache_warm", 300, cache.keep_warm),
+    Task("cache_debts", 30, act_once=cache.settle_debts),
     Task("metric_rollup", 60, metric_history.roll_up),
     Task("expired_rows", 3600, maintenance.remove_expired),
     Task("old_jobs", 3600, maintenance.remove_old_jobs),
