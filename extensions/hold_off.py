@@ -169,6 +169,9 @@ class ClusterCommands:
 
         return add
 
+    def __len__(self) -> int:
+        return len(self._commands)
+
     def execute(self) -> list[Any]:
         return self._cluster.guarded(self._send)
 

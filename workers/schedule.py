@@ -49,6 +49,7 @@ TASKS: Final = (
     Task("reports", 30, reports.submit_due),
     Task("expired_reports", 3600, reports.remove_expired),
     Task("cache_warm", 300, cache.keep_warm),
+    Task("cache_debts", 30, act_once=cache.settle_debts),
     Task("metric_rollup", 60, metric_history.roll_up),
     Task("expired_rows", 3600, maintenance.remove_expired),
     Task("export_files", 3600, files.remove_expired),

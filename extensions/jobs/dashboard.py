@@ -6,7 +6,7 @@ from typing import Final
 
 import redis
 import rq_dashboard.web  # type: ignore[import-untyped]
-from flask import Flask, Response
+from flask import Flask, Response, abort, request
 from rq.exceptions import NoSuchJobError
 from rq.serializers import JSONSerializer
 
@@ -18,19 +18,28 @@ CONTENT_POLICY: Final = (
 """Its scripts are inline and compile templates; nothing from outside is let in."""
 
 
-def make_dashboard(url: str, timeout_s: float) -> Flask:
-    """The dashboard of the queues in the Redis at ``url``. Connects to nothing before its first page."""
+def make_dashboard(connection: redis.Redis, url: str) -> Flask:
+    """The dashboard of the queues in ``connection``. Connects to nothing before its first page.
+
+    Args:
+        url: what is shown of where they are; its password is not.
+    """
     app = Flask("rq_dashboard")
     app.config["RQ_DASHBOARD_REDIS_URL"] = (url,)
     app.config["RQ_DASHBOARD_POLL_INTERVAL"] = 5000
     rq_dashboard.web.config.serializer = JSONSerializer
-    rq_dashboard.web.setup_rq_connection(app)
-    pool = app.redis_conn.connection_pool  # type: ignore[attr-defined]  # rq-dashboard keeps it there
-    pool.connection_kwargs.update(socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+    app.redis_conn = connection  # type: ignore[attr-defined]  # rq-dashboard looks for it there
     app.register_blueprint(rq_dashboard.web.blueprint)
+    # Its own makes a new client of a URL for each request, which knows no time-out and no Sentinel of ours.
+    app.before_request_funcs[rq_dashboard.web.blueprint.name] = [_has_one_redis]
     app.register_error_handler(redis.RedisError, _away)
     app.register_error_handler(NoSuchJobError, _gone)
     return app
+
+
+def _has_one_redis() -> None:
+    if (request.view_args or {}).get("instance_number", 0) != 0:
+        abort(404)
 
 
 def _away(error: Exception) -> Response:

@@ -110,6 +110,7 @@ class Pool(WorkerPool):
             data.process.join(0)
             if not data.process.is_alive():
                 self.handle_dead_worker(data)
+        self._reap_leaving()
 
     def get_worker_process(
         self,
@@ -158,8 +159,11 @@ class Pool(WorkerPool):
         self.worker_dict.pop(data.name)
         self._leaving.append(data)
 
-    def all_workers_have_stopped(self) -> bool:
+    def _reap_leaving(self) -> None:
         self._leaving = [one for one in self._leaving if one.process.is_alive()]
+
+    def all_workers_have_stopped(self) -> bool:
+        self._reap_leaving()
         return super().all_workers_have_stopped() and not self._leaving
 
     def _hurry(self) -> None:

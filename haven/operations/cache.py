@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from extensions.caching.cache import Cache
@@ -19,6 +19,8 @@ from haven.db.base import PLATFORM
 from haven.db.session import tenant_of, tenant_session
 from haven.identity.models import Agency
 from haven.operations import jobs
+from haven.operations.models import CacheDebt
+from haven.runtime import Runtime
 
 TARGETS: Final = ("owners", "properties", "units", "tenants", "leases", "invoices", "payments", "dashboard")
 """What can be warmed: the lists that are stored and the dashboard, by namespace."""
@@ -80,6 +82,19 @@ def keep_warm(session: Session, now: dt.datetime) -> int:  # noqa: ARG001
         return 0
     request_warm(session, ())
     return 1
+
+
+def settle_debts(runtime: Runtime) -> int:
+    """Clear what Redis could not be told of, once it answers, also where nobody reads the cache; how many rows went."""
+    before = _debts(runtime.engine)
+    if before:
+        runtime.cache.debts.are_none()
+    return max(before - _debts(runtime.engine), 0) if before else 0
+
+
+def _debts(engine: Engine) -> int:
+    with Session(engine) as session:
+        return session.execute(select(func.count()).select_from(CacheDebt)).scalar_one()
 
 
 def agencies_of(engine: Engine, agency_id: uuid.UUID) -> list[uuid.UUID]:

@@ -7,7 +7,6 @@ The browser holds an access token in a cookie that goes to ``/ops`` alone, is se
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, current_app, redirect, request
 from markupsafe import escape
@@ -51,12 +50,8 @@ _OUT: Final = """<form method="post" action="/ops/sign-out"><h1>Haven · operato
 
 def mount(app: Flask, settings: Settings) -> None:
     """Make rq-dashboard part of ``app``. Connects to nothing."""
-    parts = urlsplit(settings.redis_url)
-    if parts.scheme == "unix":
-        url = f"unix://{parts.path}?db={settings.job_queue_redis_db}"
-    else:
-        url = parts._replace(path=f"/{settings.job_queue_redis_db}").geturl()
-    app.extensions[_DASHBOARD] = make_dashboard(url, settings.redis_timeout / 1000)
+    connection = app.extensions["haven"].queues.connection
+    app.extensions[_DASHBOARD] = make_dashboard(connection, settings.job_queue_redis_url)
 
 
 @blueprint.route("/sign-in", methods=["GET"])

@@ -21,6 +21,8 @@ from haven.db.rows import locked
 from haven.db.session import tenant_session
 from haven.errors import NotFound
 from haven.identity.permissions import ROLES
+from haven.operations import jobs
+from haven.operations.models import Job
 from haven.portfolio.models import Owner
 from tests.api.operations import (
     Operation,
@@ -37,11 +39,12 @@ SECRET_RENT = "98765.43"
 SECRET_NAME = "Siri Kubwa"
 _FILTER = re.compile(r"(?:\b\w+\.)?\bagency_id = (?:%\(\w+\)s(?:::\w+)?|CAST\(%\(\w+\)s AS \w+\))")
 
+_ON_QUEUES = [one for one in operations() if one.path.startswith("/jobs/queues/")]
 _IN_PATH = [
-    # A queue is no row of an agency: emptying one has tests of its own.
+    # A queue is no row of an agency, and known to all: what is done to one has a test of its own below.
     one
     for one in operations()
-    if one.parameters() and not one.path.startswith("/jobs/queues/")
+    if one.parameters() and one not in _ON_QUEUES
 ]
 _IN_BODY = [(one, name) for one in operations() if one.body for name in id_fields(one.body)]
 _READS = [
@@ -161,6 +164,64 @@ def test_one_has_a_row_of_ones_own_to_compare_with(operation: Operation, mine: R
         assert answer.status_code == 200 or session_of_somebody_else, answer.get_json()
     else:
         assert set(operation.on(mine.path).split("/")) & set(mine.path.values())
+
+
+def _a_job_of_each_end(engine: Engine, rows: Rows) -> dict[str, uuid.UUID]:
+    """A job that waits in the queue ``maintenance`` and one that has failed there, by their status."""
+    made = {}
+    with tenant_session(engine, rows.caller.agency_id, "user:tests") as session:
+        for status in ("QUEUED", "FAILED"):
+            made[status] = jobs.submit(session, "verify_books", {})
+            session.get_one(Job, (rows.caller.agency_id, made[status])).status = status
+    return made
+
+
+def _statuses(engine: Engine, rows: Rows, made: dict[str, uuid.UUID]) -> dict[str, str]:
+    with tenant_session(engine, rows.caller.agency_id) as session:
+        return {
+            before: session.get_one(Job, (rows.caller.agency_id, job_id)).status
+            for before, job_id in made.items()
+        }
+
+
+@pytest.mark.req("D4")
+@pytest.mark.parametrize("operation", _ON_QUEUES, ids=str)
+def test_what_is_done_to_a_queue_touches_no_job_of_another_agency(
+    operation: Operation, mine: Rows, theirs: Rows, filters, engine
+):
+    own, foreign = _a_job_of_each_end(engine, mine), _a_job_of_each_end(engine, theirs)
+    before = everything(engine, theirs)
+    pauses = _paused(engine)
+
+    answer = mine.caller(operation.method, operation.path.replace("{queue}", "maintenance"), None)
+
+    if operation.permission in ROLES["AGENCY_ADMIN"]:
+        assert answer.status_code == 200, answer.get_json()
+        done = {"empty": {"QUEUED": "CANCELLED"}, "requeue": {"FAILED": "QUEUED"}}
+        changed = done[operation.path.rpartition("/")[2]]
+        assert _statuses(engine, mine, own) == {"QUEUED": "QUEUED", "FAILED": "FAILED"} | changed
+    else:
+        assert_is_problem(answer, 403)
+        assert _statuses(engine, mine, own) == {"QUEUED": "QUEUED", "FAILED": "FAILED"}
+    assert _statuses(engine, theirs, foreign) == {"QUEUED": "QUEUED", "FAILED": "FAILED"}
+    assert everything(engine, theirs) == before
+    assert _paused(engine) == pauses
+
+
+def test_the_operations_on_queues_are_those_of_operators_and_of_agencies():
+    assert {one.path.rpartition("/")[2]: one.permission for one in _ON_QUEUES} == {
+        "pause": "queues:write",
+        "resume": "queues:write",
+        "empty": "jobs:admin",
+        "requeue": "jobs:admin",
+    }
+    holders = {role for role, held in ROLES.items() if "queues:write" in held}
+    assert holders == {"PLATFORM_ADMIN"}
+
+
+def _paused(engine: Engine) -> set[str]:
+    with engine.connect() as connection:
+        return set(connection.execute(text("SELECT queue FROM job_queue")).scalars())
 
 
 @pytest.mark.req("D4")

@@ -23,6 +23,7 @@ def test_the_docs_show_every_endpoint_and_find_one(browser, live_stack):
     assert "phone" in visible[0].text
 
     complaints = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    # This page's policy lets in no picture: that of the tab neither.
     assert [entry for entry in complaints if "favicon" not in entry["message"]] == []
 
 

@@ -20,6 +20,7 @@ from tests.support.own_valkey import OwnValkey, own_valkey
 from tests.support.servers_behind_proxy import Clients, Seen
 from tests.support.web_server import WebServer
 
+pytestmark = pytest.mark.xdist_group("bad_redis")
 __all__ = ["caller_of"]
 
 LOAD = {"/api/v1/owners": 3, "/api/v1/auth/me": 3}

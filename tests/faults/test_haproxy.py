@@ -11,12 +11,13 @@ from tests.faults.test_rolling_restart import replace, start, wait_for
 from tests.support.haproxy import haproxy
 from tests.support.servers_behind_proxy import Clients
 
+# As in test_rolling_restart, at more connections and behind a proxy.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 __all__ = ["start"]
 FIFTY = {"/alive": 30, "/slow?for=0.02": 14, "/slow?for=2": 6}
 
 
 @pytest.mark.req("R6")
-@pytest.mark.timeout(240)
 def test_fifty_connections_see_no_failure_while_both_instances_are_replaced_and_reloaded(start, tmp_path):
     servers = [start(), start()]
     for one in servers:

@@ -6,26 +6,38 @@ import logging
 import random
 import subprocess
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from tests.support.at_work import AtWork, at_work, kill
+from tests.support.job_kinds import HURRIED
 
-pytestmark = pytest.mark.xdist_group("job_workers")
+pytestmark = pytest.mark.xdist_group("jobs_killed")
 SEED = 20261125
+WHAT_DIES = ("horse", "horse", "worker", "pool", "cron", "valkey")
 log = logging.getLogger(__name__)
 
 
-@pytest.fixture
-def work(addresses, worker_number, environ, tmp_path, request):
-    name = f"haven_killed_{worker_number}_{abs(hash(request.node.name)) % 10**6}"
-    with at_work(addresses, name, environ, tmp_path) as there:
+@pytest.fixture(scope="module")
+def module_work(addresses, worker_number, environ, tmp_path_factory) -> Iterator[AtWork]:
+    folder = tmp_path_factory.mktemp("killed")
+    with at_work(addresses, f"haven_killed_{worker_number}", {**environ, **HURRIED}, folder) as there:
         yield there
 
 
-def kill_at_random(work: AtWork, draw: random.Random, processes: dict[str, subprocess.Popen[bytes]]) -> str:
-    """Kill something, and start it again as a supervisor would."""
-    what = draw.choice(("horse", "horse", "worker", "pool", "cron", "valkey"))
+@pytest.fixture
+def work(module_work: AtWork) -> Iterator[AtWork]:
+    """Nothing runs yet, and nothing after it."""
+    module_work.log.write_bytes(b"")
+    yield module_work
+    module_work.stop()
+
+
+def kill_it(
+    what: str, work: AtWork, draw: random.Random, processes: dict[str, subprocess.Popen[bytes]]
+) -> None:
+    """Kill something, and start it again as a supervisor would. Valkey forgets everything."""
     if what == "valkey":
         work.valkey.client().flushall()
         work.valkey.kill()
@@ -41,17 +53,18 @@ def kill_at_random(work: AtWork, draw: random.Random, processes: dict[str, subpr
         processes[name].kill()
         processes[name].wait()
         processes[name] = work.start(name)
-    return what
 
 
-def all_end_once(work: AtWork, count: int, kills: int, pause_s: float, for_s: float) -> None:
+def all_end_once(work: AtWork, count: int, rounds: int, pause_s: float, for_s: float) -> None:
+    """Kill each thing that can die once a round (a horse twice), in another order each time."""
     draw = random.Random(SEED)
     processes = {name: work.start(name) for name in ("workers", "cron")}
     ids = [work.submit("t_effect") for _ in range(count)]
-    killed = []
-    for _ in range(kills):
+    work.wait(ids[0], "SUCCEEDED")
+    killed = [what for _ in range(rounds) for what in draw.sample(WHAT_DIES, len(WHAT_DIES))]
+    for what in killed:
         time.sleep(draw.uniform(0, pause_s))
-        killed.append(kill_at_random(work, draw, processes))
+        kill_it(what, work, draw, processes)
     for job_id in ids:
         work.wait(job_id, "SUCCEEDED", "FAILED", "CANCELLED", for_s=for_s)
     again = 0
@@ -68,13 +81,13 @@ def all_end_once(work: AtWork, count: int, kills: int, pause_s: float, for_s: fl
 
 
 def test_thirty_jobs_survive_what_is_killed(work):
-    all_end_once(work, 30, kills=4, pause_s=1.0, for_s=90)
+    all_end_once(work, 30, rounds=1, pause_s=0.3, for_s=90)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_three_hundred_jobs_survive_what_is_killed(work):
-    all_end_once(work, 300, kills=20, pause_s=2.0, for_s=240)
+    all_end_once(work, 300, rounds=5, pause_s=1.5, for_s=400)
 
 
 def test_the_control_a_careless_job_has_its_effect_twice_when_it_is_killed(work):
@@ -89,8 +102,10 @@ def test_the_control_a_careless_job_has_its_effect_twice_when_it_is_killed(work)
 def test_another_clock_leads_when_the_first_is_killed(work):
     first = work.start("cron")
     work.wait_until(lambda: "cron_leads" in work.log.read_text())
-    work.start("cron")
-    time.sleep(2)
+    second = work.start("cron")
+    work.wait_until(lambda: work.log.read_text().count('"cron_started"') == 2)
+    time.sleep(1.5)
+    assert second.poll() is None
     assert work.log.read_text().count('"cron_leads"') == 1
     first.kill()
     first.wait()

@@ -13,6 +13,8 @@ import pytest
 
 from tests.live.api import Live
 
+pytestmark = pytest.mark.xdist_group("kill_nine")
+
 
 @pytest.fixture(scope="module")
 def live(start_stack):

@@ -22,6 +22,7 @@ from tests.support.servers_behind_proxy import Clients
 from tests.support.web_server import WebServer
 
 GOOD = {"DATABASE_URL": "postgresql://haven@127.0.0.1/haven", "SECRET_KEY": "k" * 32}
+TOKEN = "shows the details of health"
 LOAD = {"/api/v1/owners": 3, "/api/v1/auth/me": 3}
 
 
@@ -30,7 +31,13 @@ LOAD = {"/api/v1/owners": 3, "/api/v1/auth/me": 3}
 def test_a_fail_over_to_the_replica_under_load_is_no_error(environ, caller_of, tmp_path):
     with watched_by_a_sentinel(tmp_path) as pair:
         short = {"REDIS_TIMEOUT": "250", "CACHE_TIMEOUT": "0.2"}
-        settings = {**environ, **short, "REDIS_URL": pair.url, "DRAIN_SECONDS": "0"}
+        settings = {
+            **environ,
+            **short,
+            "REDIS_URL": pair.url,
+            "DRAIN_SECONDS": "0",
+            "METRICS_TOKEN": TOKEN,
+        }
         server = WebServer(settings, tmp_path / "web.log", "wsgi:app")
         try:
             server.wait_ready()
@@ -129,7 +136,8 @@ def test_queues_on_a_cluster_are_refused_with_what_to_do():
 
 
 def _counts_in(server: WebServer) -> str:
-    parts = httpx.get(f"{server.url}/health/detailed", timeout=10).json()["parts"]
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    parts = httpx.get(f"{server.url}/health/detailed", headers=bearer, timeout=10).json()["parts"]
     return str(parts["rate_limiting"]["counts_in"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from config import load_settings
 from haven.app import create_app
 from haven.operations.ops_pages import COOKIE
 from tests.api.conftest import PASSWORD, caller_of
@@ -36,6 +37,12 @@ def test_without_a_sign_in_the_browser_is_sent_to_the_form(client):
     assert client.post("/ops/queues/queue/exports/queued/empty", headers=OURS).status_code == 401
 
 
+def test_the_picture_that_a_browser_asks_for_is_there(client):
+    answer = client.get("/favicon.ico")
+    assert (answer.status_code, answer.mimetype) == (200, "image/svg+xml")
+    assert "max-age" in answer.headers["Cache-Control"]
+
+
 def test_nobody_but_an_operator_gets_in(caller_of):
     answer = _sign_in(caller_of())
     assert answer.status_code == 403
@@ -65,6 +72,7 @@ def test_an_operator_sees_the_queues_and_nothing_comes_from_outside(operator):
     assert operator.client.get("/ops/queues/0/data/queues.json").status_code == 200
     assert operator.client.get("/ops/queues/static/css/main.css").status_code == 200
     assert operator.client.get("/ops/queues/0/view/job/nothing").status_code == 404
+    assert operator.client.get("/ops/queues/1/data/queues.json").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -101,10 +109,9 @@ def test_signing_out_ends_the_sign_in_itself(operator):
     assert operator.client.get("/ops/queues/").status_code == 303
 
 
-def test_a_dead_redis_is_said_so(operator, settings, environ):
-    from config import load_settings
-
-    dead = load_settings({**environ, "REDIS_URL": "redis://127.0.0.1:1/0", "REDIS_TIMEOUT": "200"})
+@pytest.mark.parametrize("which", ["REDIS_URL", "JOB_QUEUE_REDIS_URL"])
+def test_a_dead_redis_is_said_so(operator, environ, which):
+    dead = load_settings({**environ, which: "redis://127.0.0.1:1/0", "REDIS_TIMEOUT": "200"})
     cookie = operator.client.get_cookie(COOKIE, path="/ops").value
     client = create_app(dead).test_client()
     client.set_cookie(COOKIE, cookie, path="/ops")

@@ -99,6 +99,13 @@ class AtWork:
         except psutil.NoSuchProcess:
             return []
 
+    def workers_of(self, process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+        """The workers of a pool, without their horses."""
+        try:
+            return psutil.Process(process.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+
     def stop(self) -> None:
         """End every process, with what it started."""
         for process in self._processes:

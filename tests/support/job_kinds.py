@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import sys
 import time
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from sqlalchemy import text
 
+from extensions.jobs import rows, watch
+from haven.notifications import mail
 from haven.operations.jobs import JobContext
 from haven.operations.kinds import KINDS, Kind
 
 _HERE = "tests.support.job_kinds"
+HURRIED: Final = {"TEST_LEASE_S": "6"}
+"""For processes whose leases and mail server run out of time sooner than in production, so that no test waits for 30 s."""
 KINDS_OF_TESTS = {
     "t_empty": Kind("exports", f"{_HERE}:empty"),
     "t_bench": Kind("payments", f"{_HERE}:empty"),
@@ -25,12 +31,27 @@ KINDS_OF_TESTS = {
     "t_stuck": Kind("reports", f"{_HERE}:deaf", max_attempts=1, timeout_s=1),
     "t_poison": Kind("reports", f"{_HERE}:poison", max_attempts=1),
     "t_greedy": Kind("reports", f"{_HERE}:greedy", max_attempts=1),
+    "t_deadly": Kind("reports", f"{_HERE}:deadly", max_attempts=2),
+    "t_slow": Kind("payments", f"{_HERE}:slow"),
+    "t_told": Kind("notifications", f"{_HERE}:empty"),
     "t_missing": Kind("reports", f"{_HERE}:nothing_of_this_name"),
     "t_falls": Kind("reports", f"{_HERE}:falls", max_attempts=1),
 }
 
 
 def empty(context: JobContext) -> dict[str, Any]:
+    return {}
+
+
+def slow(context: JobContext) -> dict[str, Any]:
+    time.sleep(4)
+    return {}
+
+
+def deadly(context: JobContext) -> dict[str, Any]:
+    """Kills the worker with its horse: nobody is left who could say so."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
     return {}
 
 
@@ -84,6 +105,19 @@ def falls(context: JobContext) -> dict[str, Any]:
     raise RuntimeError("the disk is full")
 
 
+def one_try(kind: str) -> dict[str, Kind]:
+    """The kind, with one attempt."""
+    return {kind: replace(KINDS[kind], max_attempts=1)}
+
+
+def hurry(lease_s: float) -> None:
+    """Leases of this length in this process, renewed and looked for accordingly, and half of it for a mail server."""
+    mail._TIMEOUT_S = lease_s / 2  # type: ignore[misc]
+    rows.LEASE = dt.timedelta(seconds=lease_s)  # type: ignore[misc]
+    rows._UNHEARD_AFTER = dt.timedelta(seconds=lease_s / 3)  # type: ignore[misc]
+    watch.RENEW_EVERY_S = lease_s / 6  # type: ignore[misc]
+
+
 def _write(context: JobContext, condition: str) -> None:
     with context.session() as session:
         time.sleep(0.05)
@@ -94,7 +128,12 @@ def _write(context: JobContext, condition: str) -> None:
 
 
 def main() -> None:
+    """``TEST_LEASE_S``: see ``hurry``; ``TEST_ONE_TRY`` names a kind that has one attempt."""
     KINDS.update(KINDS_OF_TESTS)
+    if "TEST_ONE_TRY" in os.environ:
+        KINDS.update(one_try(os.environ["TEST_ONE_TRY"]))
+    if "TEST_LEASE_S" in os.environ:
+        hurry(float(os.environ["TEST_LEASE_S"]))
     if sys.argv[1] == "workers":
         from workers.__main__ import main as start
     else:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, select, text, update
 
+from extensions.caching.keys import Place
 from haven.db.migrate import sqlalchemy_url
 from haven.db.session import tenant_session
-from haven.operations import jobs, maintenance
+from haven.operations import cache, jobs, maintenance
 from haven.operations.models import Job, MaintenanceTask
 from haven.runtime import Runtime
 from tests.support.builders import an_agency
@@ -118,3 +120,25 @@ def test_finished_jobs_go_when_their_time_is_over_and_others_stay(settings, engi
     with jobs.job_session(runtime, agency, "tests") as session:
         assert maintenance.remove_old_jobs(session, now) == 1
         assert set(session.execute(select(Job.id)).scalars()) == {new, waiting}
+
+
+def test_what_the_cache_could_not_be_told_of_is_settled_though_nobody_reads(settings, engine):
+    runtime = Runtime.start(settings, engine)
+    owner = str(an_agency(engine))
+    place = Place(owner, "tests", "one", ("lease",))
+    assert runtime.cache.set(place, "old")
+    with engine.begin() as connection:
+        runtime.cache.debts.note(connection, owner, ["lease"])
+    assert cache.settle_debts(runtime) >= 1
+    assert cache.settle_debts(runtime) == 0
+    assert runtime.cache.get(place) is None
+
+
+def test_what_redis_cannot_be_told_of_yet_stays(settings, engine):
+    away = replace(settings, cache_redis_url="redis://127.0.0.1:1/0")
+    runtime = Runtime.start(away, engine)
+    owner = str(an_agency(engine))
+    with engine.begin() as connection:
+        runtime.cache.debts.note(connection, owner)
+    assert cache.settle_debts(runtime) == 0
+    assert cache.settle_debts(Runtime.start(settings, engine)) >= 1

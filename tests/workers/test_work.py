@@ -8,18 +8,21 @@ import subprocess
 import sys
 import time
 import uuid
+from pathlib import Path
 
+import httpx
 import pytest
 from rq import Queue
 from rq.serializers import JSONSerializer
 from sqlalchemy import insert
 
+from haven.embedded_servers import free_port
 from haven.operations import job_queues, jobs
 from haven.operations.models import Job
 from haven.runtime import jobs_redis
 from tests.support.builders import an_agency
 
-pytestmark = pytest.mark.xdist_group("job_workers")
+pytestmark = pytest.mark.xdist_group("work")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -127,6 +130,8 @@ def test_rqs_own_tools_work_on_the_queues_and_do_the_rows_no_harm(work):
     assert seen.returncode == 0, seen.stderr
     assert "exports" in seen.stdout
     assert "2 workers" in seen.stdout
+    assert _answer_of_rq_dashboard(url, "/") == 200
+    assert _answer_of_rq_dashboard(url, f"/0/data/job/{failed.hex}.json") == 200
 
     with jobs.job_session(work.runtime, work.agency, "user:operator") as session:
         job_queues.pause(session, "exports")
@@ -160,3 +165,26 @@ def test_at_sigterm_a_short_job_is_finished_and_a_long_one_put_back(work):
     put_back = work.row(long)
     assert (put_back.status, put_back.attempts, put_back.error) == ("QUEUED", 0, None)
     assert work.effects(long) == 0
+
+
+def _answer_of_rq_dashboard(url: str, path: str) -> int:
+    """The status of a page of the stock command line, started for it."""
+    port = free_port()
+    program = [str(Path(sys.executable).with_name("rq-dashboard")), "--bind", "127.0.0.1", "--json"]
+    shown = subprocess.Popen(
+        [*program, "--port", str(port), "--redis-url", url],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=10).status_code
+            except httpx.ConnectError:
+                assert shown.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+    finally:
+        shown.kill()
+        shown.wait()
