@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
+from haven.bulk.leftovers import remove_uploads
 from haven.leasing import service as leasing
 from haven.notifications.reminders import tell_of_invoices
 from haven.operations import cache, maintenance, metric_history
@@ -48,4 +49,5 @@ TASKS: Final = (
     Task("metric_rollup", 60, metric_history.roll_up),
     Task("expired_rows", 3600, maintenance.remove_expired),
     Task("old_jobs", 3600, maintenance.remove_old_jobs),
+    Task("bulk_uploads", 3600, remove_uploads),
 )
