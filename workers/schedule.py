@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
+from haven.bulk.leftovers import remove_uploads
 from haven.files import service as files
 from haven.insight.reports import service as reports
 from haven.leasing import service as leasing
@@ -54,4 +55,5 @@ TASKS: Final = (
     Task("expired_rows", 3600, maintenance.remove_expired),
     Task("export_files", 3600, files.remove_expired),
     Task("old_jobs", 3600, maintenance.remove_old_jobs),
+    Task("bulk_uploads", 3600, remove_uploads),
 )

@@ -198,4 +198,7 @@ def _copy_in(session: Session, statement: str, lines: Sequence[str]) -> None:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        # Of choices, none of which has a sign that an array would take for its own.
+        value = "{" + ",".join(value) + "}"
     return r"\N" if value is None else str(value).translate(_ESCAPES)

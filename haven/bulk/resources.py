@@ -78,7 +78,7 @@ BULK: Final = {
             leasing.update_tenant,
             leasing.delete_tenant,
             Tenant,
-            (("status", "PROSPECT"),),
+            (("status", "PROSPECT"), ("opt_outs", ())),
         ),
         Bulk(
             "leases",

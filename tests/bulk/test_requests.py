@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import uuid
 
@@ -9,6 +11,7 @@ import orjson
 import pytest
 from sqlalchemy import func, select
 
+from haven.app import create_app
 from haven.bulk.models import BulkPiece
 from haven.db.session import tenant_session
 from haven.leasing.models import Tenant
@@ -106,10 +109,20 @@ def test_a_list_shows_copied_rows_at_once(by, send, settled_cache):
         assert len(by.get("/tenants").get_json()["data"]) == count
 
 
-def test_copied_rows_are_in_the_audit_trail(by, send):
-    send("tenants", b"Name\nAchieng\n")
-    [entry] = by.get("/audit?entity=tenant").get_json()["data"]
-    assert entry["action"] == "INSERT" or entry["action"]
+def test_copied_rows_are_in_the_audit_trail_as_single_ones_are(by, send):
+    single = by.made("/tenants", full_name="Achieng", phone="0712345678")
+    copied = send("tenants", b"Name,Phone\nAchieng,0712345678\n").get_json()["ids"][0]
+    entries = {one["entity_id"]: one for one in by.get("/audit?entity=tenant").get_json()["data"]}
+    assert set(entries) == {single["id"], copied}
+    for name in ("actor", "action", "entity"):
+        assert entries[copied][name] == entries[single["id"]][name]
+    alone, in_bulk = (entries[each]["changes"] for each in (single["id"], copied))
+    its_own = {"id", "created_at", "updated_at"}
+    assert set(in_bulk) == set(alone)
+    assert {name: in_bulk[name] for name in set(in_bulk) - its_own} == {
+        name: alone[name] for name in set(alone) - its_own
+    }
+    assert entries[copied]["actor"].startswith(("user:", "key:"))
 
 
 def test_payments_pay_invoices_and_are_posted(by, engine, send):
@@ -199,7 +212,29 @@ def test_cancelling_undoes_a_whole_and_keeps_the_parts_that_are_done(
     assert count_of(engine, by) == left
 
 
-def test_a_body_over_its_limit_is_refused(by, send, app, monkeypatch):
+def test_a_body_over_its_limit_is_refused(by, send):
     large = json.dumps([{"full_name": "x" * 1000}] * 2000)
     assert send("tenants", large, content_type="application/json").status_code == 413
     assert send("tenants", lines([{"full_name": "x" * 150}] * 900), content_type=NDJSON).status_code == 200
+
+
+@pytest.mark.parametrize("content_type", ["text/csv", NDJSON])
+@pytest.mark.parametrize("is_told", [True, False])
+def test_rows_over_bulk_max_bytes_are_refused(by, settings, engine, content_type, is_told):
+    """Whether the length is told before, or found out while it is read."""
+    client = create_app(dataclasses.replace(settings, bulk_max_bytes=1024)).test_client()
+    body = b"full_name\n" + b"Achieng\n" * 200 if content_type == "text/csv" else names(200)
+    length = {} if is_told else {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
+    answer = client.post(
+        "/api/v1/tenants/bulk",
+        input_stream=io.BytesIO(body),
+        content_type=content_type,
+        headers={"Authorization": f"Bearer {by.token}"},
+        environ_overrides={"CONTENT_LENGTH": str(len(body))}
+        if is_told
+        else length | {"wsgi.input_terminated": True},
+    )
+    assert answer.status_code == 413
+    assert answer.content_type == "application/problem+json"
+    assert answer.get_json()["status"] == 413
+    assert count_of(engine, by) == 0
