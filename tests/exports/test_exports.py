@@ -49,7 +49,8 @@ def exported(at: AtJobs, by, resource: str, form: str, **body) -> Path:
     answer = by.post(f"/exports/{resource}", {"format": form, **body})
     assert answer.status_code == 202, answer.get_json()
     job = at.run(by.agency_id, uuid.UUID(answer.get_json()["id"]))
-    assert job.status == "SUCCEEDED" and job.result is not None, job.error
+    assert job.status == "SUCCEEDED", job.error
+    assert job.result is not None
     return next(
         path for path in at.files() if path.name == job.result["file"] and str(by.agency_id) in str(path)
     )

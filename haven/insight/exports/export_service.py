@@ -3,6 +3,7 @@
 In a Flask application's context it uses that application, elsewhere the settings of the environment.
 """
 
+# ruff: noqa: A002  the name of the API
 from __future__ import annotations
 
 import uuid
@@ -38,7 +39,7 @@ def export_properties(
     filters: Mapping[str, Any] | None,
     user_id: uuid.UUID,
     agency_id: uuid.UUID,
-    format: str = "csv",  # noqa: A002  the name of the API
+    format: str = "csv",
     compression: str | None = None,
 ) -> ExportJob:
     """Export the agency's properties in the name of one of its users.
@@ -62,7 +63,7 @@ def export_units(
     agency_id: uuid.UUID,
     format: str = "csv",
     compression: str | None = None,
-) -> ExportJob:  # noqa: A002
+) -> ExportJob:
     """Export units; as ``export_properties``."""
     return _export("units", filters, user_id, agency_id, format, compression)
 
@@ -73,7 +74,7 @@ def export_tenants(
     agency_id: uuid.UUID,
     format: str = "csv",
     compression: str | None = None,
-) -> ExportJob:  # noqa: A002
+) -> ExportJob:
     """Export tenants; as ``export_properties``."""
     return _export("tenants", filters, user_id, agency_id, format, compression)
 
@@ -84,7 +85,7 @@ def export_leases(
     agency_id: uuid.UUID,
     format: str = "csv",
     compression: str | None = None,
-) -> ExportJob:  # noqa: A002
+) -> ExportJob:
     """Export leases; as ``export_properties``."""
     return _export("leases", filters, user_id, agency_id, format, compression)
 
@@ -95,7 +96,7 @@ def export_invoices(
     agency_id: uuid.UUID,
     format: str = "csv",
     compression: str | None = None,
-) -> ExportJob:  # noqa: A002
+) -> ExportJob:
     """Export invoices; as ``export_properties``."""
     return _export("invoices", filters, user_id, agency_id, format, compression)
 
@@ -106,7 +107,7 @@ def export_payments(
     agency_id: uuid.UUID,
     format: str = "csv",
     compression: str | None = None,
-) -> ExportJob:  # noqa: A002
+) -> ExportJob:
     """Export payments; as ``export_properties``."""
     return _export("payments", filters, user_id, agency_id, format, compression)
 
