@@ -26,11 +26,14 @@ from tests.exports.reading import sheets_of
 from tests.support.builders import a_tenant, an_agency
 
 MANY = 3_000
-_RUNS_IT = (
-    "import sys, uuid, haven.models; from config import load_settings; from haven.runtime import Runtime;"
-    " from workers.runner import run_job;"
-    " print(run_job(Runtime.start(load_settings()), *map(uuid.UUID, sys.argv[1:])))"
-)
+_RUNS_IT = """
+import sys, uuid
+import haven.models
+from config import load_settings
+from haven.runtime import Runtime
+from workers.runner import run_job
+print(run_job(Runtime.start(load_settings()), *map(uuid.UUID, sys.argv[1:])))
+"""
 
 
 @pytest.fixture(scope="module")
