@@ -76,6 +76,9 @@ class Writes:
             connection.info[_ANNOUNCED] = announced
 
     def _rolled_back(self, connection: Connection) -> None:
+        if connection.invalidated:
+            # Its notes went with it, and asking for them would raise in place of what broke it.
+            return
         if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
             # Nothing was: each statement was a transaction of its own.
             self._announced(connection)

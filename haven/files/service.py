@@ -25,9 +25,9 @@ from sqlalchemy.orm import Session
 from config import Settings
 from haven.db.base import new_id
 from haven.db.session import tenant_of
-from haven.errors import NotFound
+from haven.errors import NotFound, Unavailable
 from haven.files import links
-from haven.files.storage import folder_of, no_room, storage_of
+from haven.files.storage import Storage, folder_of, no_room, storage_of
 from haven.operations.jobs import JobContext
 from haven.operations.models import ExportFile
 
@@ -76,7 +76,7 @@ def keep(
     try:
         storage.put(path, key_of(row))
     except BaseException:
-        _forget(context, row)
+        _forget(context, storage, row)
         raise
     return shown(settings, row)
 
@@ -204,7 +204,12 @@ def _claim_name(session: Session, job_id: uuid.UUID, filename: str) -> tuple[str
     return next(name for name in names if name not in taken), []
 
 
-def _forget(context: JobContext, row: ExportFile) -> None:
+def _forget(context: JobContext, storage: Storage, row: ExportFile) -> None:
+    """Remove what may have arrived all the same, then its row, which ``remove_expired`` needs where the storage is away."""
+    try:
+        storage.delete(key_of(row))
+    except Unavailable:
+        return
     with context.session() as session:
         session.execute(
             delete(ExportFile).where(ExportFile.agency_id == row.agency_id, ExportFile.id == row.id)

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 from config import Settings
 from haven.errors import NotFound, Unavailable
@@ -78,16 +78,24 @@ class Folder:
 
     def open(self, key: str, start: int, length: int) -> Iterator[bytes]:
         try:
-            descriptor = os.open(self._place(key), os.O_RDONLY)
+            file = self._place(key).open("rb", buffering=0)
+            file.seek(start)
         except FileNotFoundError:
             raise NotFound("The file is not there any more.") from None
         except OSError as error:
             raise Unavailable(f"EXPORT_DIR cannot be read: {error.strerror}.") from error
-        return _pieces(descriptor, start, length)
+        return _Pieces(file, length)
 
     def delete(self, key: str) -> None:
         place = self._place(key)
-        place.unlink(missing_ok=True)
+        try:
+            place.unlink()
+        except NotADirectoryError:
+            return
+        except FileNotFoundError:
+            pass  # its folders may still be there
+        except OSError as error:
+            raise Unavailable(f"EXPORT_DIR cannot be written: {error.strerror}.") from error
         # Those of the file and of its job: nobody else makes anything in them.
         for folder in list(place.parents)[:2]:
             try:
@@ -119,15 +127,27 @@ def folder_of(settings: Settings) -> Path:
     return Path(settings.export_dir).absolute()
 
 
-def _pieces(descriptor: int, start: int, length: int) -> Iterator[bytes]:
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        file.seek(start)
-        while length > 0:
-            piece = file.read(min(CHUNK, length))
-            if not piece:
-                return
-            length -= len(piece)
-            yield piece
+class _Pieces:
+    """The next ``length`` bytes of an open file, in pieces. Closed at their end, or by ``close`` where nobody reads so far."""
+
+    def __init__(self, file: IO[bytes], length: int) -> None:
+        self._file = file
+        self._left = length
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        piece = self._file.read(min(CHUNK, self._left)) if self._left > 0 else b""
+        self._left -= len(piece)
+        if not piece:
+            self.close()
+            raise StopIteration
+        return piece
+
+    def close(self) -> None:
+        self._left = 0
+        self._file.close()
 
 
 def _sync(path: Path) -> None:

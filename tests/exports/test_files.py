@@ -7,11 +7,13 @@ import errno
 import hashlib
 import os
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from haven.errors import Forbidden, NotFound, Unavailable
-from haven.files import links, service
+from haven.files import links, service, storage
 from haven.files.storage import StorageFull, no_room
 from haven.operations.jobs import job_session
 from tests.exports.conftest import AtJobs
@@ -74,6 +76,40 @@ def test_what_the_storage_does_not_take_leaves_no_row(at_jobs, engine):
     with job_session(at_jobs.runtime, agency_id, "tests") as session, pytest.raises(NotFound):
         service.find(session, "makao-payments.csv", NOW)
     assert [path.name for path in at_jobs.files()] == ["files"]
+
+
+def test_bytes_that_arrived_though_the_storage_failed_are_removed(at_jobs, engine, monkeypatch):
+    def fails_for_folders(path, sync=storage._sync):
+        if path.is_dir():
+            raise OSError(errno.EIO, "Input/output error")
+        sync(path)
+
+    monkeypatch.setattr(storage, "_sync", fails_for_folders)
+    with pytest.raises(Unavailable):
+        kept(at_jobs, at_jobs.a_context(an_agency(engine)))
+    assert at_jobs.files() == []
+
+
+def test_what_a_storage_that_is_away_may_have_is_removed_when_its_time_is_over(at_jobs, engine, monkeypatch):
+    agency_id = an_agency(engine)
+
+    def away(*_):
+        raise Unavailable("The storage is away.")
+
+    def arrives_and_fails(self, path, key, put=storage.Folder.put):
+        put(self, path, key)
+        away()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(storage.Folder, "put", arrives_and_fails)
+        broken.setattr(storage.Folder, "delete", away)
+        with pytest.raises(Unavailable):
+            kept(at_jobs, at_jobs.a_context(agency_id))
+
+    assert len(at_jobs.files()) == 1
+    with job_session(at_jobs.runtime, agency_id, "tests") as session:
+        assert service.remove_expired(session, LATER) == 1
+    assert at_jobs.files() == []
 
 
 def test_expired_files_go_with_their_bytes(at_jobs, engine):
@@ -153,6 +189,18 @@ def test_the_link_fetches_the_file_without_a_sign_in(at_app, engine, client):
     assert answer.headers["Accept-Ranges"] == "bytes"
     assert client.head(file["url"]).headers["Content-Length"] == "10"
     assert client.get(file["url"], headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+
+
+def test_whoever_asks_for_the_head_alone_leaves_no_open_file(at_app, engine, client):
+    file = kept(at_app, at_app.a_context(an_agency(engine)))
+    where = [str(one) for one in at_app.files()]
+    for _ in range(3):
+        client.head(file["url"])
+    opened = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of this very listing
+            opened.add(os.readlink(descriptor))
+    assert not set(where) & opened
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import uuid
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from extensions.caching.build import build_cache, watch_writes
 from extensions.caching.keys import Place
@@ -84,6 +86,34 @@ def test_a_rollback_clears_nothing(watched):
         connection.rollback()
         connection.execute(text("SELECT 1"))
         connection.commit()
+    assert cache.get(where) == "stands"
+
+
+def _writes_and_is_cut_off(engine):
+    with Session(engine) as session:
+        session.execute(WRITE, {"key": uuid.uuid4().hex})
+        session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+
+def _writes_and_gives_up(engine):
+    with Session(engine) as session:
+        session.execute(WRITE, {"key": uuid.uuid4().hex})
+        session.connection().invalidate()
+        raise ValueError("of our own")
+
+
+@pytest.mark.parametrize(
+    "act, error, words",
+    [
+        (_writes_and_is_cut_off, OperationalError, "closed the connection"),
+        (_writes_and_gives_up, ValueError, "of our own"),
+    ],
+)
+def test_a_connection_that_breaks_says_what_broke_it(watched, act, error, words):
+    cache, engine, where = watched
+    cache.set(where, "stands")
+    with pytest.raises(error, match=words):
+        act(engine)
     assert cache.get(where) == "stands"
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg2
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -138,13 +139,14 @@ def _copied(session: Session, cursor: Any) -> Callable[[], int | None]:
 
 @contextmanager
 def _cursor(session: Session, timeout_s: int) -> Iterator[Any]:
-    """A cursor of the session's transaction. A connection that was left in the middle of a COPY is closed."""
+    """A cursor of the session's transaction. A COPY that is left in the middle is cancelled."""
     session.execute(text(f"SET LOCAL statement_timeout = {timeout_s * 1000:d}"))
-    connection = session.connection()
-    raw: Any = connection.connection.driver_connection
+    raw: Any = session.connection().connection.driver_connection
     try:
         with raw.cursor() as cursor:
             yield cursor
     except BaseException:
-        connection.invalidate()
+        # In the middle of a COPY the rollback that follows would read all the rest: PostgreSQL is told to stop first.
+        with suppress(psycopg2.Error):
+            raw.cancel()
         raise
