@@ -3,7 +3,6 @@
 In a Flask application's context it uses that application, elsewhere the settings of the environment.
 """
 
-# ruff: noqa: A002  the name of the API
 from __future__ import annotations
 
 import uuid
