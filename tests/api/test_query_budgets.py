@@ -72,6 +72,7 @@ def hundred(app, engine) -> Rows:
         for table in (
             "credit_note",
             "disbursement",
+            "export_file",
             "reconciliation_run",
             "unmatched_receipt",
             "report",
@@ -91,6 +92,10 @@ _MULTIPLY = {
         INSERT INTO disbursement (agency_id, id, kind, owner_id, amount, method, description, paid_at)
         SELECT agency_id, uuidv7(), kind, owner_id, amount, method, description, paid_at
           FROM disbursement, generate_series(1, :many) n WHERE agency_id = :agency_id AND owner_id IS NOT NULL""",
+    "export_file": """
+        INSERT INTO export_file (agency_id, id, job_id, filename, content_type, size_bytes, sha256, expires_at)
+        SELECT agency_id, uuidv7(), job_id, n || filename, content_type, size_bytes, sha256, expires_at
+          FROM export_file, generate_series(1, :many) n WHERE agency_id = :agency_id""",
     "reconciliation_run": """
         INSERT INTO reconciliation_run (agency_id, id, kind, since, until)
         SELECT agency_id, uuidv7(), kind, since, until

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -288,3 +291,28 @@ def test_each_line_of_ndjson_is_json(at_app, engine, admin):
     lines = exported(at_app, admin, "tenants", "ndjson").read_bytes().split(b"\n")
     assert lines[-1] == b""
     assert sorted(json.loads(line)["full_name"] for line in lines[:-1]) == sorted(ODD)
+
+
+def test_a_sheet_may_be_larger_than_a_plain_zip_holds(at_app, busy, monkeypatch):
+    monkeypatch.setattr("zipfile.ZIP64_LIMIT", 1_000)
+    same(listed(busy, "payments"), rows_of(exported(at_app, busy, "payments", "xlsx")))
+
+
+def test_the_process_that_writes_parquet_ends_by_what_it_did(tmp_path):
+    from haven.insight.exports import arrow_writer
+
+    def ended(out: str, row: bytes) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-I", arrow_writer.__file__, out, '[["n", "int64"]]'],
+            input=row,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stderr.decode().strip().rpartition("\n")[2]
+
+    assert [ended(str(tmp_path / "a.parquet"), b"1\n") for _ in range(3)] == [(0, "")] * 3
+    assert ended("/dev/full", b"1\n") == (2, str(errno.ENOSPC))
+    code, words = ended(str(tmp_path / "b.parquet"), b"x\n")
+    assert code == 1
+    assert "ArrowInvalid" in words

@@ -8,8 +8,10 @@ It ends with 0; with 2 and the number of the system's error (full disk); else as
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+import traceback
 from typing import Any, Final
 
 import pyarrow as pa
@@ -29,8 +31,8 @@ _SIMPLE: Final = {
 }
 
 
-def main() -> None:
-    """Read to the end of the input."""
+def main() -> int:
+    """Read to the end of the input; what to end with."""
     path, columns = sys.argv[1], json.loads(sys.argv[2])
     schema = pa.schema([(name, _type(kind)) for name, kind in columns])
     pa.set_memory_pool(pa.system_memory_pool())
@@ -43,7 +45,8 @@ def main() -> None:
         if error.errno is None:
             raise
         sys.stderr.write(f"{error.errno}\n")
-        sys.exit(2)
+        return 2
+    return 0
 
 
 def _write(writer: Any, schema: Any) -> None:
@@ -78,5 +81,16 @@ def _type(kind: str) -> Any:
     return pa.decimal128(int(found[1]), int(found[2])) if found else _SIMPLE[kind]
 
 
+def _run() -> int:
+    try:
+        return main()
+    except Exception:  # noqa: BLE001  whatever it is, the worker reads its last line
+        traceback.print_exc()
+        return 1
+
+
 if __name__ == "__main__":
-    main()
+    code = _run()
+    sys.stderr.flush()
+    # The file is closed. Arrow's threads may not have ended: an interpreter that goes away under them now and then aborts.
+    os._exit(code)

@@ -38,6 +38,8 @@ def write_xlsx(cursor: Any, plan: Plan, path: Path, teller: Teller, max_rows: in
     expect(cursor, sql, teller)
     options = {
         "constant_memory": True,
+        # A full sheet of long rows is more than 2 GiB before it is compressed.
+        "use_zip64": True,
         "tmpdir": str(path.parent),
         "default_date_format": _FORMATS["instant"],
     }
