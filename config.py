@@ -173,7 +173,9 @@ class Settings:
     max_job_attempts: int = _setting(
         3, "Attempts of a job whose kind has no number of its own", low=1, high=100
     )
-    job_history_days: int = _setting(90, "How long finished jobs are kept", unit="days", low=1, high=3650)
+    job_history_days: int = _setting(
+        90, "How long finished jobs are kept, with the reports they made", unit="days", low=7, high=3650
+    )
     worker_processes: int = _setting(2, "RQ worker processes of one `worker` at the least", low=1, high=64)
     worker_processes_max: int = _setting(
         4, "And at the most, when jobs wait; below WORKER_PROCESSES it is that", low=1, high=64

@@ -12,6 +12,7 @@ import datetime as dt
 import os
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
@@ -104,9 +105,9 @@ class Clock:
 
     def finish(self, within_s: float = _STOPS_WITHIN_S) -> None:
         """Wait for what runs, and let another clock lead."""
-        deadline = dt.datetime.now() + dt.timedelta(seconds=within_s)  # noqa: DTZ005  only a difference
+        ends_at = time.monotonic() + within_s
         for thread in list(self._running.values()):
-            thread.join(max((deadline - dt.datetime.now()).total_seconds(), 0.0))  # noqa: DTZ005
+            thread.join(max(ends_at - time.monotonic(), 0.0))
         self._leader.release()
 
     def _run(self, task: Task) -> None:

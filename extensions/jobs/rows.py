@@ -184,9 +184,16 @@ class Rows:
     def succeed(
         self, session: Executes, owner: Any, job_id: uuid.UUID, claim: int, result: Any, **progress: Any
     ) -> RowMapping | None:
-        """The job is done; None where it is not this claim's any more."""
+        """The job is done, so it is at its total; None where it is not this claim's any more.
+
+        Args:
+            progress: what it said last and is not written yet.
+        """
         c = self.table.c
-        values = {"progress_done": func.coalesce(c.progress_total, c.progress_done), **progress}
+        done = func.coalesce(
+            progress.get("progress_total", c.progress_total), progress.get("progress_done", c.progress_done)
+        )
+        values = {**progress, "progress_done": done}
         return self._change_claimed(
             session, owner, job_id, claim, {**_ended("SUCCEEDED"), "result": result, **values}
         )

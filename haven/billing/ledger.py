@@ -258,10 +258,13 @@ def post(session: Session, postings: Iterable[Posting]) -> None:
         "accounts": as_json(accounts),
         "entries": as_json(rows),
     }
-    if _written(session, values) == 0:
-        # Nothing was written: not all of the accounts are there yet.
+    written = _written(session, values)
+    if written == 0:
+        # Not all of the accounts are there yet.
         session.execute(_OPEN_ACCOUNTS, {"agency_id": values["agency_id"], "wanted": values["accounts"]})
-        assert _written(session, values) == len(entries)
+        written = _written(session, values)
+    if written != len(entries):
+        raise RuntimeError(f"{written} of {len(entries)} entries of the ledger were written")
 
 
 _MIRROR: Final = """

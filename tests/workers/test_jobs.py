@@ -29,6 +29,13 @@ def note(context, **arguments):
     return {"name": arguments["name"]}
 
 
+def stop_short(context, **arguments):
+    """Says at once how far it is, too often for the last of it to be written, and is done."""
+    context.progress(0, 3, "reading")
+    context.progress(2, 3, "keeping")
+    return {}
+
+
 def fall(context, **arguments):
     ran.append(arguments["name"])
     raise RuntimeError("the disk is full")
@@ -45,7 +52,12 @@ def wait_to_be_cancelled(context, **arguments):
 @pytest.fixture(autouse=True)
 def kinds(monkeypatch):
     ran.clear()
-    for name, function in (("note", "note"), ("fall", "fall"), ("long", "wait_to_be_cancelled")):
+    for name, function in (
+        ("note", "note"),
+        ("fall", "fall"),
+        ("short", "stop_short"),
+        ("long", "wait_to_be_cancelled"),
+    ):
         monkeypatch.setitem(KINDS, name, Kind("maintenance", f"{__name__}:{function}", max_attempts=2))
 
 
@@ -67,6 +79,13 @@ def ask(engine, agency, kind="note", **options):
 def row(engine, agency, job_id):
     with tenant_session(engine, agency) as session:
         return session.get(Job, (agency, job_id))
+
+
+def test_a_job_that_has_succeeded_is_at_a_hundred_per_cent(engine, agency, runtime):
+    job_id = ask(engine, agency, "short")
+    assert run_job(runtime, agency, job_id) == "SUCCEEDED"
+    job = row(engine, agency, job_id)
+    assert (job.progress_done, job.progress_total, job.progress_message) == (3, 3, "keeping")
 
 
 def test_a_job_runs_and_says_what_came_of_it(engine, agency, runtime):

@@ -55,13 +55,17 @@ class ReportBody(Body):
 class OwnerStatementBody(ReportBody):
     """Which days an owner's statement is of, and what it is made as."""
 
-    filters = fields.Nested(OwnerFilters, required=True)
+    filters = fields.Nested(
+        OwnerFilters, required=True, error_messages={"required": "Must be given, with `owner_id`."}
+    )
 
 
 class TenantStatementBody(ReportBody):
     """Which days a tenant's statement is of, and what it is made as."""
 
-    filters = fields.Nested(TenantFilters, required=True)
+    filters = fields.Nested(
+        TenantFilters, required=True, error_messages={"required": "Must be given, with `tenant_id`."}
+    )
 
 
 BODIES: Final[Mapping[str, type[ReportBody]]] = {

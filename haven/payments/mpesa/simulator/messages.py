@@ -118,7 +118,7 @@ class Messages:
         )
         return _html(
             "Messages",
-            f"<h1>Messages</h1><p>Nothing was sent to anybody.</p><h2>E-mail</h2><table>{mails}</table>"
+            f"<h1>Messages</h1><p>What Haven sent; none of it leaves this machine. The last number of an SMS is the gateway's answer: 101 is sent.</p><h2>E-mail</h2><table>{mails}</table>"
             f"<h2>SMS</h2><table>{texts}</table>",
         )
 
