@@ -391,7 +391,7 @@ def _wrong_addresses(s: Settings) -> list[str]:
         faults.append("DATABASE_REPLICA_URL must start with postgresql://.")
     for name in ("redis_url", "cache_redis_url", "job_queue_redis_url"):
         faults += _redis_url_faults(name.upper(), getattr(s, name))
-    if s.enable_job_queue and urlsplit(s.job_queue_redis_url or s.redis_url).scheme == "redis+cluster":
+    if s.enable_job_queue and _is_cluster(s.job_queue_redis_url or s.redis_url):
         faults.append(
             "RQ's queues cannot be on a cluster: set JOB_QUEUE_REDIS_URL to a single Redis or to Sentinels, or"
             " ENABLE_JOB_QUEUE=false."
@@ -451,16 +451,20 @@ def _is_network(text: str) -> bool:
     return True
 
 
+def _is_cluster(url: str) -> bool:
+    return url.startswith("redis+cluster://")
+
+
 def _redis_url_faults(name: str, url: str) -> list[str]:
     if not url:
         return []
     # Here, so that a command that needs no Redis client does not import one.
-    from extensions.addresses import SCHEMES, read_several
+    from extensions.addresses import SCHEMES, read_several, scheme_of
 
-    if urlsplit(url).scheme not in SCHEMES:
+    if scheme_of(url) not in SCHEMES:
         *some, last = (f"{scheme}://" for scheme in SCHEMES)
         return [f"{name} must start with {', '.join(some)} or {last}."]
-    if urlsplit(url).scheme in ("redis+sentinel", "redis+cluster"):
+    if scheme_of(url) in ("redis+sentinel", "redis+cluster"):
         try:
             read_several(url)
         except ValueError as error:

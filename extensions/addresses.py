@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import redis
 from redis.backoff import NoBackoff
@@ -44,25 +44,36 @@ class Several:
     database: int
 
 
+def scheme_of(url: str) -> str:
+    """What the URL begins with, in small letters: ``redis+sentinel``."""
+    return url.partition("://")[0].lower()
+
+
+def place_of(url: str) -> tuple[str, str]:
+    """The hosts of the URL without credentials, and its path. Not by ``urlsplit``: some Pythons refuse ``one,[::1]``."""
+    place, path = _split(url)
+    return place.rpartition("@")[2], path
+
+
 def read_several(url: str) -> Several:
     """The parts of a ``redis+sentinel://`` or ``redis+cluster://`` URL.
 
     Raises:
         ValueError: it names no host, a port that is none, or (Sentinel) no service.
     """
-    parts = urlsplit(url)
-    credentials, _, places = parts.netloc.rpartition("@")
+    scheme, (place, path) = scheme_of(url), _split(url)
+    credentials, _, places = place.rpartition("@")
     username, _, password = credentials.partition(":")
-    hosts = tuple(_host(place, _PORTS[parts.scheme]) for place in places.split(",") if place)
-    service, _, database = parts.path.strip("/").partition("/")
+    hosts = tuple(_host(one, _PORTS[scheme]) for one in places.split(",") if one)
+    service, _, database = path.strip("/").partition("/")
     if not hosts:
         raise ValueError("names no host")
-    if parts.scheme == "redis+sentinel" and not service:
+    if scheme == "redis+sentinel" and not service:
         raise ValueError("must name the service: redis+sentinel://host:26379/service/0")
     if database and not database.isdigit():
         raise ValueError("must end in a database's number")
     return Several(
-        parts.scheme.removeprefix("redis+"),
+        scheme.removeprefix("redis+"),
         hosts,
         unquote(username) or None,
         unquote(password) or None,
@@ -84,7 +95,7 @@ def connect(url: str, timeout_s: float, on_connect: Callable[[Any], None]) -> Cl
         # Once more on another connection, for one that was cut while it lay idle; never after a time-out.
         "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
     }
-    if urlsplit(url).scheme in ("redis", "rediss", "unix"):
+    if scheme_of(url) in ("redis", "rediss", "unix"):
         # Those who find every connection in use wait for one: opening hundreds at once takes longer, and times out.
         pool = redis.BlockingConnectionPool.from_url(
             url,
@@ -101,7 +112,7 @@ def connect(url: str, timeout_s: float, on_connect: Callable[[Any], None]) -> Cl
 
 
 def is_cluster(url: str) -> bool:
-    return urlsplit(url).scheme == "redis+cluster"
+    return scheme_of(url) == "redis+cluster"
 
 
 def one_client(url: str, *, kind: type[redis.Redis] = redis.Redis, **options: Any) -> Any:
@@ -115,7 +126,7 @@ def one_client(url: str, *, kind: type[redis.Redis] = redis.Redis, **options: An
     """
     if is_cluster(url):
         raise ValueError("a cluster is no single server")
-    if urlsplit(url).scheme != "redis+sentinel":
+    if scheme_of(url) != "redis+sentinel":
         client = kind.from_url(url, **options)
         # In a URL its own database would go before.
         client.connection_pool.connection_kwargs |= {name: options[name] for name in options if name == "db"}
@@ -145,6 +156,11 @@ def cluster_client(url: str, **options: Any) -> RedisCluster:
     except RedisClusterException as error:
         # It is no RedisError, and nobody expects it.
         raise RedisConnectionError(str(error)) from error
+
+
+def _split(url: str) -> tuple[str, str]:
+    place, _, path = url.partition("://")[2].partition("?")[0].partition("/")
+    return place, f"/{path}"
 
 
 def _first(on_connect: Callable[[Any], None]) -> Callable[[Any], None]:

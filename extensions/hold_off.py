@@ -11,7 +11,6 @@ import os
 import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import redis
 from redis._parsers import Encoder
@@ -20,7 +19,7 @@ from redis.cluster import RedisCluster
 from redis.commands.core import Script
 from redis.exceptions import RedisClusterException
 
-from extensions.addresses import cluster_client, is_cluster, one_client
+from extensions.addresses import cluster_client, is_cluster, one_client, place_of
 
 ASK_EVERY_S: Final = 1.0
 """How often a Redis that is away is asked whether it is back."""
@@ -207,8 +206,8 @@ _making = threading.Lock()
 
 def _hold_off_of(url: str) -> HoldOff:
     """The one of the server at ``url``, whatever database of it."""
-    parts = urlsplit(url)
-    server = parts.netloc.rpartition("@")[2] or parts.path
+    hosts, path = place_of(url)
+    server = hosts or path
     with _making:
         if server not in _hold_offs:
             _hold_offs[server] = HoldOff(lambda: _ask(url))

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from config import Settings
+from extensions.addresses import place_of
 from extensions.hold_off import guarded_redis
 from haven.db import migrate
 from haven.doctor.findings import Finding, fail, ok, warn
@@ -65,7 +66,8 @@ def check_database(settings: Settings) -> Iterator[Finding]:
 
 def check_redis(settings: Settings) -> Iterator[Finding]:
     """The findings about Redis or Valkey: whether it answers, how old it is, what it throws away when it is full."""
-    host = urlsplit(settings.redis_url).hostname or urlsplit(settings.redis_url).path
+    hosts, path = place_of(settings.redis_url)
+    host = hosts or path
     try:
         about: dict[str, Any] = guarded_redis(settings.redis_url, _TIMEOUT_S).info()
     except redis.RedisError as error:

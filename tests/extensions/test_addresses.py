@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from config import SettingsError, load_settings
-from extensions.addresses import read_several
+from extensions.addresses import is_cluster, place_of, read_several
 from extensions.caching.build import build_cache
 from extensions.caching.keys import Place
 from extensions.caching.server import server_numbers
@@ -24,6 +24,13 @@ def test_a_sentinel_url_is_read():
     assert read.hosts == (("one", 26380), ("two", 26379), ("::1", 26381))
     assert (read.kind, read.username, read.password) == ("sentinel", "app", "p@ss")
     assert (read.service, read.database) == ("rents", 3)
+
+
+def test_a_sentinel_in_brackets_is_an_address_to_the_settings_and_to_a_client():
+    url = "redis+sentinel://app:p%40ss@one:26380,[::1]:26381/rents/3"
+    assert load_settings(GOOD | {"CACHE_REDIS_URL": url}).cache_redis_url == url
+    assert place_of(url) == ("one:26380,[::1]:26381", "/rents/3")
+    assert not is_cluster(url)
 
 
 def test_a_cluster_url_is_read():

@@ -37,12 +37,6 @@ def test_everybody_lists_the_jobs_he_asked_for_and_an_administrator_all(engine, 
     assert _ids(admin.get("/jobs/history")) == {own, other}
 
 
-@pytest.fixture(autouse=True)
-def no_queue_is_paused(caller_of):
-    """The walks over all endpoints pause one, of all who share the database."""
-    assert caller_of("PLATFORM_ADMIN").post("/jobs/queues/maintenance/resume").status_code == 200
-
-
 def test_the_numbers_of_the_queues(engine, settings, caller_of):
     admin = caller_of()
     run_job(Runtime.start(settings, engine), admin.agency_id, uuid.UUID(_ask(engine, admin)))
