@@ -93,9 +93,10 @@ def test_no_second_ever_has_more_than_the_limit_over_its_edges_too(valkey):
 
     def hammer() -> None:
         while time.monotonic() < stop_at:
-            began = time.monotonic()
+            # By the clock that Redis goes by: against another one it may run fast or slow by half a thousandth.
+            began = time.time()
             if windows.take("one", rules).is_allowed:
-                passed.append((began, time.monotonic()))
+                passed.append((began, time.time()))
 
     threads = [threading.Thread(target=hammer) for _ in range(4)]
     for one in threads:
