@@ -57,7 +57,7 @@ class Caching(Base):
         Setting("CACHE_COMPRESS_FROM", 4096, "Larger values are compressed", "bytes"),
         Setting("CACHE_LARGEST", 1_048_576, "Larger values are not stored", "bytes"),
         Setting("CACHE_LOCAL_BYTES", 16_777_216, "Answers kept in each process as well", "bytes"),
-        Setting("CACHE_NAMESPACES", {}, "Namespace → Declared(tags, ttl_s)"),
+        Setting("CACHE_NAMESPACES", {}, "Namespace → Declared(tags, ttl_s, unasked_s)"),
         Setting("CACHE_OWNER", None, "Callable: whose values they are (default: everybody's)"),
     )
 

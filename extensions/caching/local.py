@@ -1,6 +1,7 @@
 """Stored bytes in the process's own memory, so that a hit fetches only generations from Redis.
 
-Nothing here is ever served unasked: an entry's key holds its version, and the version is read from Redis each time.
+Nothing here is served unasked: an entry's key holds its version, and the version is read from Redis each time. But for
+namespaces that declare a time for which it may be (``Declared.unasked_s``): theirs are under keys without a version.
 """
 
 from __future__ import annotations
@@ -37,6 +38,13 @@ class LocalEntries:
             self.bytes += size - (0 if known is None else known.size + len(key))
             self._entries[key] = entry
             self._shrink(self._most_bytes)
+
+    def drop(self, key: str) -> None:
+        """Let go of one entry, where it is kept."""
+        with self._lock:
+            entry = self._entries.pop(key, None)
+            if entry is not None:
+                self.bytes -= entry.size + len(key)
 
     def release(self, share: float) -> int:
         """Let go of ``share`` (0 to 1) of the bytes; how many went."""

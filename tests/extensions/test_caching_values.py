@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+import time_machine
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
@@ -392,3 +393,56 @@ def test_the_manager_is_the_cache_of_the_app_at_work(redis_url, prefix):
         assert cache_manager.get("plain") is None
     with pytest.raises(RuntimeError, match="application context"):
         cache_manager.get("totals:november")
+
+
+def two_processes(redis_url, prefix, **declared):
+    """Two apps on one cache, as two processes of a server are."""
+    apps = [Flask("one"), Flask("other")]
+    for app in apps:
+        app.config.update(
+            REDIS_URL=redis_url,
+            CACHE_PREFIX=prefix,
+            CACHE_TIMEOUT=10,
+            CACHE_NAMESPACES={"counties": Declared(**declared)},
+        )
+        Caching(app)
+    return apps
+
+
+def in_app(app, act):
+    with app.app_context():
+        return act()
+
+
+@pytest.mark.parametrize("unasked_s, soon", [(5, "old"), (0, "new")])
+def test_a_namespace_that_says_so_is_served_unasked_for_a_short_while(redis_url, prefix, unasked_s, soon):
+    one, other = two_processes(redis_url, prefix, unasked_s=unasked_s)
+    began = time.time()
+    with time_machine.travel(began, tick=False) as clock:
+        in_app(one, lambda: cache_manager.set("counties:all", "old"))
+        assert in_app(one, lambda: cache_manager.get("counties:all")) == "old"
+        in_app(other, lambda: cache_manager.set("counties:all", "new"))
+        clock.move_to(began + 4)
+        assert in_app(one, lambda: cache_manager.get("counties:all")) == soon
+        assert in_app(one, lambda: cache_manager.get_or_compute("counties:all", lambda: "x")) == soon
+        clock.move_to(began + 5.1)
+        assert in_app(one, lambda: cache_manager.get("counties:all")) == "new"
+
+
+def test_what_is_served_unasked_asks_redis_nothing_is_no_others_and_heeds_its_own_process(redis_url, prefix):
+    one, _ = two_processes(redis_url, prefix, unasked_s=60)
+    client = redis.Redis.from_url(redis_url)
+    with one.app_context():
+        assert cache_manager.get_or_compute("counties:all", lambda: {"a": 1}) == {"a": 1}
+        for key in client.scan_iter(f"{prefix}*"):
+            client.delete(key)
+        shown = cache_manager.get("counties:all")
+        assert shown == {"a": 1}
+        shown["a"] = 2
+        assert cache_manager.get("counties:all") == {"a": 1}
+        assert cache_manager.get("counties:all", owner="upeo") is None
+        cache_manager.set("counties:all", 2)
+        assert cache_manager.get("counties:all") == 2
+        cache_manager.delete("counties:all")
+        assert cache_manager.get("counties:all") is None
+        assert one.extensions["caching"].cache.local.bytes == 0
