@@ -115,6 +115,8 @@ def _flask_settings(settings: Settings) -> dict[str, Any]:
         "RATE_LIMIT_EXEMPT_PATHS": _EXEMPT_FROM_LIMIT,
         "RATE_LIMIT_CLASSES": CLASSES,
         "MONITORING_IS_OPERATOR": guard.is_known_operator,
+        # The clock does (haven/operations/alert_turns.py).
+        "ALERT_INTERVAL": 0,
     }
 
 
