@@ -44,8 +44,8 @@ def _rule(rule: Rule, runbook: str) -> str:
         "        labels:",
         f"          severity: {rule.severity.lower()}",
         "        annotations:",
-        f"          summary: {json.dumps(rule.description or rule.name, ensure_ascii=False)}",
-        '          description: "The value is {{ $value }}."',
+        f"          summary: {json.dumps(_plain(rule.description or rule.name), ensure_ascii=False)}",
+        "          description: 'The value is {{ printf \"%.4g\" $value }}.'",
         f"          runbook: {json.dumps(f'{runbook}#{rule.name}')}",
     ]
     return "\n".join(line for line in lines if line) + "\n"
@@ -97,12 +97,18 @@ def _sum(function: str, outcomes: Iterable[str], window: str) -> str:
 def _collected(rule: Rule) -> tuple[str, str | None]:
     words = rule.metric.split("_")
     name = "haven_" + "_".join("seconds" if word == "ms" else word for word in words)
-    chosen = _chosen(rule.labels)
-    window = f"[{rule.window_s}s]"
+    # A rule's threshold is in the unit of the metric; Prometheus has seconds.
+    scale = " * 1000" if "ms" in words else ""
+    chosen = f"{name}{_chosen(rule.labels)}[{rule.window_s}s]"
     if rule.metric.endswith("_total"):
-        grown = f"sum without (instance, job) (increase({name}{chosen}{window}))"
-        return f"{grown} * {_MINUTE_S} / {rule.window_s}", None
-    return f"max without (instance, job) (avg_over_time({name}{chosen}{window}))", None
+        grown = f"sum without (instance, job) (increase({chosen}))"
+        return f"{grown} * {_MINUTE_S} / {rule.window_s}{scale}", None
+    return f"max without (instance, job) (avg_over_time({chosen})){scale}", None
+
+
+def _plain(text: str) -> str:
+    """Text in which nothing is a template's."""
+    return text.replace("{{", '{{ "{{" }}')
 
 
 def _chosen(labels: Mapping[str, str], *more: str) -> str:

@@ -33,6 +33,7 @@ WINDOW_MOST_S: Final = 900
 COUNT_MOST: Final = 1_000_000
 NAME_PATTERN: Final = "^[a-z][a-z0-9_]{0,62}$"
 _NAME: Final = re.compile(NAME_PATTERN)
+_LABEL: Final = re.compile("[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,8 @@ def faults(rule: Rule, extensions: Iterable[str]) -> list[tuple[str, str]]:
         found.append(("resolve_threshold", "must not be above the threshold of a rule that is ABOVE"))
     if rule.comparison == "BELOW" and rule.resolve_threshold < rule.threshold:
         found.append(("resolve_threshold", "must not be below the threshold of a rule that is BELOW"))
+    if not all(_LABEL.fullmatch(name) for name in rule.labels):
+        found.append(("labels", "must have names of letters, digits and underscores"))
     for name, low, high in (
         ("for_s", 0, LONGEST_S),
         ("resolve_for_s", 0, LONGEST_S),

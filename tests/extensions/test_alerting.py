@@ -160,6 +160,7 @@ def test_the_fingerprint_is_the_same_in_whatever_order_labels_come():
         ({"window_s": 9}, "window_s"),
         ({"window_s": 901}, "window_s"),
         ({"minimum_count": -1}, "minimum_count"),
+        ({"labels": {"a queue": "x"}}, "labels"),
         ({}, None),
     ],
 )
