@@ -464,6 +464,8 @@ def _wrong_alerts(s: Settings) -> list[str]:
     faults = [
         f"ALERT_EMAILS must hold e-mail addresses; found {one!r}." for one in s.alert_emails if "@" not in one
     ]
+    if s.alert_emails and not (s.smtp_url or s.mail_folder):
+        faults.append("SMTP_URL is missing: ALERT_EMAILS is set, and a mail needs a server.")
     for name in ("alert_webhook_url", "alert_slack_url"):
         url = getattr(s, name)
         if url and not _is_web_address(url):

@@ -8,8 +8,10 @@ from typing import Any, Final
 from flask import Response
 from marshmallow import fields
 
+from extensions.alerting.rules import SEVERITIES
 from haven.api.bodies import body
 from haven.api.encoding import json_response
+from haven.api.fields import choice
 from haven.api.guard import current_session, requires
 from haven.api.idempotency import idempotent
 from haven.api.listing import Filter, Listing
@@ -25,9 +27,9 @@ ALERTS: Final = Listing(
     Alert.id,
     service.ALERT_COLUMNS,
     filters={
-        "state": Filter(Alert.state, fields.String()),
+        "state": Filter(Alert.state, choice(*schemas.STATES)),
         "rule": Filter(Alert.rule, fields.String()),
-        "severity": Filter(Alert.severity, fields.String()),
+        "severity": Filter(Alert.severity, choice(*SEVERITIES)),
         "fingerprint": Filter(Alert.fingerprint, fields.String()),
     },
 )

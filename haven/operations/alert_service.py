@@ -16,6 +16,7 @@ from haven.db.rows import change, locked
 from haven.db.session import tenant_of
 from haven.errors import Conflict, Fault, Invalid, NotFound
 from haven.operations.alert_turns import as_rule
+from haven.operations.alerts import BUILT_IN
 from haven.operations.models import Alert, AlertRule, AlertSilence
 
 COLLECTING: Final = "alerting caching circuit_breaker database jobs memory monitoring rate_limiting".split()
@@ -115,11 +116,15 @@ def silence(
     What fires still when the silence ends is sent then.
 
     Raises:
-        Invalid: both or neither are named, or it would end before it begins.
+        Invalid: both or neither are named, there is no such rule, or it would end before it begins.
         Conflict: there are too many.
     """
     if (fingerprint is None) == (rule is None):
         raise Invalid.field("fingerprint", "give either the fingerprint of an alert or the name of a rule")
+    if rule is not None and not _is_rule(session, rule):
+        raise Invalid.field("rule", f"there is no rule {rule}")
+    if fingerprint is not None and not _is_rule(session, fingerprint.partition("/")[0]):
+        raise Invalid.field("fingerprint", "must begin with the name of a rule, as those of alerts do")
     if ends_at <= dt.datetime.now(dt.UTC):
         raise Invalid.field("ends_at", "must be in the future")
     if len(silences(session)) >= SILENCES_MOST:
@@ -193,6 +198,15 @@ def delete_rule(session: Session, rule_id: uuid.UUID, version: int | None = None
         update(Alert).where(Alert.agency_id == row.agency_id, Alert.rule_id == row.id).values(rule_id=None)
     )
     session.delete(row)
+
+
+def _is_rule(session: Session, name: str) -> bool:
+    if any(one.name == name for one in BUILT_IN):
+        return True
+    wanted = select(AlertRule.id).where(
+        AlertRule.agency_id == tenant_of(session).agency_id, AlertRule.name == name
+    )
+    return session.execute(wanted).first() is not None
 
 
 def _metric_rule(session: Session, rule_id: uuid.UUID, version: int | None) -> AlertRule:

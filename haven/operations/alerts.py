@@ -33,6 +33,8 @@ PAID_AFTER_FAILURE: Final = BuiltIn("paid_after_failure", "payments_paid_after_f
 WEBHOOK_DISABLED: Final = BuiltIn("webhook_disabled", "webhooks_disabled", "WARNING")
 """A webhook took nothing for days, and is sent nothing more."""
 
+BUILT_IN: Final = (PAYMENTS_NEED_REVIEW, PAID_AFTER_FAILURE, WEBHOOK_DISABLED)
+
 
 def raise_alert(session: Session, rule: BuiltIn, subject: str, **details: Any) -> bool:
     """Let an alert fire, and tell the webhooks (``alert.firing``) unless it is silenced; False where it fires already.

@@ -7,7 +7,6 @@ import datetime as dt
 import os
 import threading
 import time
-from functools import partial
 
 import pytest
 from flask import Flask
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from extensions.alerting import (
     DEFAULT_RULES,
+    Alert,
     Alerting,
     MemoryStore,
     Rule,
@@ -277,7 +277,7 @@ def on(store: MemoryStore):
 
 @pytest.mark.req("A2")
 def test_a_load_of_known_shape_fires_exactly_the_right_alerts_once_each_and_resolves_them():
-    told = []
+    told: list[Alert] = []
     store = store_of(told=told)
     trouble = {name: value for changes in TROUBLES.values() for name, value in changes.items()}
     trouble.pop("memory")
@@ -299,7 +299,11 @@ def test_a_load_of_known_shape_fires_exactly_the_right_alerts_once_each_and_reso
 @pytest.mark.req("A2")
 @pytest.mark.parametrize("expected", TROUBLES)
 def test_each_trouble_alone_fires_its_alert_and_no_other(expected):
-    found = run(Load(seed=7), minutes(3) + minutes(10, **TROUBLES[expected]) + minutes(10), on(store_of()))
+    found = run(
+        Load(seed=7),
+        minutes(3) + minutes(10, dataclasses.replace(CALM, **TROUBLES[expected])) + minutes(10),
+        on(store_of()),
+    )
     assert [found.names(found.fired), found.names(found.resolved)] == [[expected]] * 2
 
 
@@ -357,7 +361,8 @@ def firing_store(told) -> tuple[MemoryStore, Load]:
 
 
 def test_what_is_silenced_is_recorded_and_not_told_until_the_silence_ends():
-    told, load = [], Load()
+    told: list[Alert] = []
+    load = Load()
     store = store_of(rule_of("deep_queue"), told=told)
     store.silence(Silence("moving", "otieno", load.clock.now + dt.timedelta(minutes=10), rule="deep_queue"))
     run(load, minutes(5, waiting=1500.0), on(store))
@@ -370,7 +375,8 @@ def test_what_is_silenced_is_recorded_and_not_told_until_the_silence_ends():
 
 
 def test_of_what_was_silenced_to_its_end_nothing_is_told():
-    told, load = [], Load()
+    told: list[Alert] = []
+    load = Load()
     store = store_of(rule_of("deep_queue"), told=told)
     silence = Silence("moving", "otieno", load.clock.now + dt.timedelta(hours=1), "deep_queue/queue=exports")
     store.silence(silence)
@@ -382,7 +388,7 @@ def test_of_what_was_silenced_to_its_end_nothing_is_told():
 
 
 def test_who_looks_after_it_is_remembered():
-    told: list = []
+    told: list[Alert] = []
     store, load = firing_store(told)
     (alert,) = store.alerts("FIRING")
     store.acknowledge(alert.id, "otieno", load.clock.now, "more workers are on their way")
@@ -395,7 +401,7 @@ def test_who_looks_after_it_is_remembered():
 
 @pytest.mark.parametrize("act", ["switch off", "remove"])
 def test_the_alerts_of_a_rule_that_is_gone_are_over(act):
-    told: list = []
+    told: list[Alert] = []
     store, load = firing_store(told)
     if act == "remove":
         store.remove_rule("deep_queue")
@@ -418,7 +424,7 @@ class Away:
 
 
 def test_what_cannot_be_read_changes_nothing():
-    told: list = []
+    told: list[Alert] = []
     store, load = firing_store(told)
     for _ in range(60):
         load.clock.at += STEP_S
@@ -447,7 +453,7 @@ def test_when_everything_is_slow_some_routes_say_so():
 
 
 def test_two_evaluators_at_once_give_one_alert():
-    told: list = []
+    told: list[Alert] = []
     load = Load()
     store = store_of(rule_of("deep_queue", for_s=0), told=told)
     load.step(dataclasses.replace(CALM, waiting=1500.0))
@@ -490,7 +496,8 @@ def until(is_so, for_s=30.0):
 def test_a_thread_of_the_app_evaluates_after_its_first_request():
     app = make_app(ALERT_INTERVAL=0.05, ALERT_RULES=[AT_ONCE])
     with app.app_context():
-        alerting, told = Alerting(), []
+        alerting = Alerting()
+        told: list[Alert] = []
         alerting.listen(told.append)
         assert alerting.health().numbers["evaluated"] == "not yet"
         app.test_client().get("/wrong")
@@ -516,12 +523,16 @@ def test_a_process_that_was_forked_evaluates_itself():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+def fails(alert: Alert) -> None:
+    raise RuntimeError(alert.rule)
+
+
 def test_a_listener_that_fails_holds_up_no_other():
     app = make_app(ALERT_INTERVAL=0, ALERT_RULES=[AT_ONCE])
-    told: list = []
+    told: list[Alert] = []
     with app.app_context():
         alerting = Alerting()
-        alerting.listen(partial(int, "none"))
+        alerting.listen(fails)
         alerting.listen(told.append)
         app.test_client().get("/wrong")
         done = alerting.evaluate()

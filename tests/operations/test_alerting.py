@@ -419,14 +419,22 @@ def test_what_is_silenced_is_recorded_and_not_sent_until_it_is_not(
         ({"fingerprint": QUEUE, "rule": "deep_queue"}, "/fingerprint"),
         ({"rule": "deep_queue", "ends_at": "2020-01-01T00:00:00Z"}, "/ends_at"),
         ({"rule": "deep_queue", "reason": ""}, "/reason"),
+        ({"rule": "deep_queues"}, "/rule"),
+        ({"fingerprint": "deep_queues/queue=exports"}, "/fingerprint"),
     ],
 )
-def test_a_silence_that_is_none_is_refused(operator, body, pointer):
+def test_a_silence_that_is_none_is_refused(platform, operator, body, pointer):
     answer = operator.post(
         "/monitoring/alerts/silences", {"reason": "Moving", "ends_at": "2099-01-01T00:00:00Z"} | body
     )
     assert answer.status_code == 422
     assert answer.get_json()["errors"][0]["pointer"] == pointer
+
+
+def test_a_list_takes_only_states_that_there_are(operator):
+    answer = operator.get("/monitoring/alerts?state=BURNING")
+    assert (answer.status_code, answer.get_json()["errors"][0]["pointer"]) == (422, "state")
+    assert operator.get("/monitoring/alerts?state__in=PENDING,FIRING").status_code == 200
 
 
 @pytest.mark.req("A2")

@@ -90,7 +90,7 @@ def test_the_board_names_what_metrics_has(board, exposed):
 def test_the_board_is_one_that_grafana_can_show(board):
     panels = [panel for panel in board["panels"] if panel["type"] != "row"]
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
-    cells = set()
+    cells: set[tuple[int, int]] = set()
     for panel in board["panels"]:
         place = panel["gridPos"]
         here = {
