@@ -12,18 +12,20 @@ import threading
 import time
 
 import pytest
+import redis
 from sqlalchemy import Engine, create_engine, delete, event, select, text, update
 
 from extensions.alerting import DEFAULT_RULES, Rule
 from extensions.logs import configure_logging
 from extensions.monitoring import Recorder, Store
+from extensions.monitoring.slots import slot_start
 from haven.db.base import PLATFORM
 from haven.db.migrate import sqlalchemy_url
 from haven.db.prepare import APP_ROLE
 from haven.db.session import tenant_session
 from haven.notifications.models import Notification
 from haven.operations import alert_delivery, alert_service, webhooks
-from haven.operations.alert_turns import as_rule, evaluate_with, remove_old
+from haven.operations.alert_turns import _ReadOnce, as_rule, evaluate_with, remove_old
 from haven.operations.alerts import PAYMENTS_NEED_REVIEW, raise_alert
 from haven.operations.jobs import job_session
 from haven.operations.models import Alert, AlertRule, AlertSilence, Job, WebhookDelivery, WebhookEndpoint
@@ -335,8 +337,6 @@ def test_wherever_it_is_killed(engine, only_queue, runtime, database_url):
 def test_the_clock_evaluates_what_processes_have_measured(
     engine, platform, settings, database_url, redis_url
 ):
-    import redis
-
     rule = Rule(
         "memory_of_tests", "memory_share", "ABOVE", 0.8, 0.5, 0, "WARNING", 0, 60, 1, {"host": "of-tests"}
     )
@@ -555,3 +555,32 @@ def test_a_test_goes_every_way(engine, platform, runtime, settings):
         assert alert_delivery.tell_test(session, settings) == 0
     assert send_jobs(engine) == ONCE_EACH
     assert mails(engine) == MAILED
+
+
+def test_every_rule_has_a_line_for_two_in_the_morning(checkout):
+    page = (checkout / "docs/alerting.md").read_text()
+    for rule in DEFAULT_RULES:
+        assert f"| `{rule.name}`" in page
+        assert f"\n### {rule.name}\n" in page
+
+
+def test_a_slot_is_read_once_a_turn_and_anew_in_the_next(redis_url):
+    client = redis.Redis.from_url(redis_url)
+    recorder = Recorder(Store(client, prefix=f"t{time.time_ns()}"))
+    held = _ReadOnce(client)
+    held._prefix = recorder.store._prefix
+
+    def seen():
+        start = slot_start(recorder.clock())
+        return [slot.series["level", ""].count for slot in (held.read([start - 10, start]) or {})[start]]
+
+    while time.time() % 10 > 7:
+        time.sleep(0.1)
+    recorder.observe("level", 1.0)
+    recorder.flush()
+    assert seen() == [1]
+    recorder.observe("level", 2.0)
+    recorder.flush()
+    assert seen() == [1]
+    held._held.clear()
+    assert seen() == [2]
