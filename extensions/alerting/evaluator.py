@@ -93,11 +93,12 @@ class _Evaluator:
     def run(self) -> Evaluation:
         open_alerts = list(self._turn.open_alerts())
         rules = {rule.id: rule for rule in self._turn.rules() if rule.enabled}
-        for rule in rules.values():
-            self._evaluate(rule, {one.fingerprint: one for one in open_alerts if one.rule_id == rule.id})
+        # First: a rule that was made again under its name has alerts of the same fingerprints.
         for alert in open_alerts:
             if alert.rule_id not in rules:
                 self._write(alert, machine.resolve(alert, self._now))
+        for rule in rules.values():
+            self._evaluate(rule, {one.fingerprint: one for one in open_alerts if one.rule_id == rule.id})
         return self._done
 
     def _evaluate(self, rule: Rule, alerts: dict[str, Alert]) -> None:

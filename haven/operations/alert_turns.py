@@ -150,6 +150,8 @@ class _Turn:
         )
 
     def add(self, alert: Alert) -> None:
+        # What is over has to be written first: of a fingerprint one alert is open.
+        self._session.flush()
         row = tables.Alert(agency_id=PLATFORM, rule_id=alert.rule_id, **_columns(alert))
         self._session.add(row)
         self._session.flush()

@@ -464,6 +464,16 @@ def test_a_rule_that_is_removed_ends_its_alerts_and_leaves_its_history(engine, o
     assert ("RESOLVED", "webhook") in send_jobs(engine)
 
 
+def test_a_rule_that_is_made_again_under_its_name_begins_anew(engine, only_queue, runtime, operator):
+    load, _ = an_alert(engine, runtime)
+    (rule,) = operator.get("/monitoring/alerts/rules?name=deep_queue").get_json()["data"]
+    assert operator.delete(f"/monitoring/alerts/rules/{rule['id']}").status_code == 204
+    again = {name: rule[name] for name in ("name", "metric", "comparison", "threshold", "for_s", "severity")}
+    operator.made("/monitoring/alerts/rules", window_s=10, **again)
+    pass_by(runtime, load, [FULL])
+    assert alerts(engine) == [(QUEUE, "RESOLVED"), (QUEUE, "FIRING")]
+
+
 @pytest.mark.parametrize(
     "changes, pointer",
     [
