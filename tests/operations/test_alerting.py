@@ -13,17 +13,21 @@ import time
 
 import pytest
 import redis
+from click.testing import CliRunner
 from sqlalchemy import Engine, create_engine, delete, event, select, text, update
 
-from extensions.alerting import DEFAULT_RULES, Rule
+from extensions.alerting import DEFAULT_RULES, Alerting, Rule
+from extensions.alerting.machine import begin
 from extensions.logs import configure_logging
 from extensions.monitoring import Recorder, Store
 from extensions.monitoring.slots import slot_start
+from haven.cli import main
 from haven.db.base import PLATFORM
 from haven.db.migrate import sqlalchemy_url
 from haven.db.prepare import APP_ROLE
 from haven.db.session import tenant_session
 from haven.notifications.models import Notification
+from haven.notifications.texts import LANGUAGES, compose_mail
 from haven.operations import alert_delivery, alert_service, webhooks
 from haven.operations.alert_turns import _ReadOnce, as_rule, evaluate_with, remove_old
 from haven.operations.alerts import PAYMENTS_NEED_REVIEW, raise_alert
@@ -594,3 +598,56 @@ def test_a_slot_is_read_once_a_turn_and_anew_in_the_next(redis_url):
     assert seen() == [1]
     held._held.clear()
     assert seen() == [2]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("template", ["alert_firing", "alert_resolved"])
+def test_people_are_told_in_their_language(language, template, settings):
+    load = Load()
+    alert = begin(DEFAULT_RULES[5], {"queue": "exports"}, 1500.0, load.clock.now)
+    assert alert is not None
+    subject, body = compose_mail(template, language, alert_delivery._words(settings, alert, "Jobs wait"))
+    assert "deep_queue" in subject
+    for said in (
+        "Jobs wait",
+        "queue exports",
+        "1500",
+        "1000",
+        "UTC",
+        str(alert.id),
+        f"{settings.public_url}/ops",
+    ):
+        assert said in body
+    assert "{" not in subject + body
+
+
+def haven(environ, *arguments):
+    done = CliRunner().invoke(main, ["alerts", *arguments], env=environ | {"COLUMNS": "200"})
+    return done.exit_code, done.output
+
+
+def test_the_terminal_shows_alerts_and_rules_and_sends_a_test(engine, only_queue, runtime, environ, receiver):
+    an_alert(engine, runtime)
+    status, said = haven(environ, "list")
+    assert (status, QUEUE in said, "FIRING" in said) == (0, True, True)
+    status, said = haven(environ, "rules")
+    assert (status, "deep_queue" in said, "jobs_waiting" in said) == (0, True, True)
+    status, said = haven(environ, "prometheus", "--stored")
+    assert (status, said.count("- alert:"), "HavenDeepQueue" in said) == (0, 1, True)
+
+    status, said = haven(environ, "test")
+    assert (status, "ALERT_EMAILS" in said) == (1, True)
+    before = len(send_jobs(engine))
+    status, said = haven(environ | {"ALERT_SLACK_URL": receiver.url}, "test")
+    assert (status, "Queued 1" in said) == (0, True)
+    assert len(send_jobs(engine)) == before + 1
+
+
+def test_a_web_process_evaluates_the_same_rules_where_it_is_asked_to(app, engine, platform):
+    with app.app_context():
+        done = Alerting().evaluate()
+        assert Alerting().health().status == "ok"
+        assert {one.name for one in Alerting().collect()} >= {"alerting_firing", "alerting_evaluations_total"}
+        app.extensions["alerting"].last = app.extensions["alerting"].evaluated = None
+    assert done is not None
+    assert done.unknown == []
