@@ -59,10 +59,10 @@ class Property(Base):
 
 
 _of_property = (Unit.agency_id == Property.agency_id, Unit.property_id == Property.id)
-Property.unit_count = column_property(  # type: ignore[attr-defined]
+Property.unit_count = column_property(
     select(func.count()).where(*_of_property).correlate_except(Unit).scalar_subquery()
 )
-Property.occupied_count = column_property(  # type: ignore[attr-defined]
+Property.occupied_count = column_property(
     select(func.count())
     .where(*_of_property, Unit.status == "OCCUPIED")
     .correlate_except(Unit)

@@ -127,7 +127,7 @@ def running(program: Program, environ: Mapping[str, str], folder: Path, path: st
             start_new_session=True,
         )
         try:
-            _wait(f"http://127.0.0.1:{port}{path}", process, log_file)
+            _wait(f"http://127.0.0.1:{port}{path}", process, program, log_file)
             yield Running(program, port, process.pid)
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -135,7 +135,7 @@ def running(program: Program, environ: Mapping[str, str], folder: Path, path: st
             process.wait(45)
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log_file: Path) -> None:
+def _wait(url: str, process: subprocess.Popen[bytes], program: Program, log_file: Path) -> None:
     ends_at = time.monotonic() + _PATIENCE_S
     while time.monotonic() < ends_at:
         if process.poll() is not None:
@@ -145,4 +145,4 @@ def _wait(url: str, process: subprocess.Popen[bytes], log_file: Path) -> None:
                 return
         except httpx.HTTPError:
             time.sleep(0.1)
-    sys.exit(f"{' '.join(map(str, process.args))} does not answer:\n{log_file.read_text()[-3000:]}")
+    sys.exit(f"{program.name} does not answer:\n{log_file.read_text()[-3000:]}")

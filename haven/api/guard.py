@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from extensions.caching.keys import NOBODY
 from haven.api.cached import CacheRule, cached_answer
-from haven.db.session import set_tenant
+from haven.db.session import set_tenant, tell_along
 from haven.errors import Forbidden, HavenError, NotSignedIn
 from haven.identity.permissions import PERMISSIONS
 from haven.identity.principals import Principal, Principals
@@ -49,6 +49,8 @@ def requires(permission: str, cached: CacheRule | None = None) -> Callable[[View
 
             def computed() -> Any:
                 session = current_session()
+                if request.method == "GET":
+                    tell_along(session)
                 set_tenant(session, principal.tenant(g.get("request_id", "")))
                 return in_transaction(session, view, *args, **kwargs)
 
