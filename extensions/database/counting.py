@@ -27,6 +27,8 @@ class Counted:
     total_ms: float = 0.0
     statements: list[str] = field(default_factory=list)
     keeps_texts: bool = False
+    where: str = ""
+    """What they are for, where that is no request of Flask's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,17 @@ def begin() -> Counted:
     counted = Counted()
     _current.set(counted)
     return counted
+
+
+@contextmanager
+def counting(where: str) -> Iterator[Counted]:
+    """Count in this context while the block runs, for what goes on outside of Flask's requests."""
+    counted = Counted(where=where)
+    token = _current.set(counted)
+    try:
+        yield counted
+    finally:
+        _current.reset(token)
 
 
 def current() -> Counted | None:
