@@ -67,9 +67,16 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """A worker that is told to stop ends its event streams: their clients come back to its successor."""
+    """A worker that is told to stop ends its event streams: their clients come back to its successor.
+
+    One that memory is short for stops as if it were told to, by finishing its requests; the server starts another.
+    """
     application = worker.app.wsgi()
     application.extensions["haven_streams"].is_serving = lambda: worker.alive
+    memory = application.extensions.get("memory")
+    if memory is not None:
+        memory.watcher.retire = lambda: os.kill(os.getpid(), signal.SIGTERM)
+        memory.watcher.start()
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -58,6 +58,12 @@ _SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_SHED_LAST = (f"{API}/hooks/", f"{API}/auth/", "/ops/sign-in")
+_SHED_FIRST = (
+    f"{API}/exports",
+    f"{API}/reports",
+    *(f"{API}/{name}/bulk" for name in ("properties", "units", "tenants", "leases", "payments")),
+)
 _EXEMPT_FROM_LIMIT = ("/health", "/alive", "/ready", "/metrics", f"{API}/hooks/")
 
 
@@ -114,6 +120,8 @@ def _flask_settings(settings: Settings) -> dict[str, Any]:
         "RATE_LIMIT_EXEMPT": guard.is_exempt,
         "RATE_LIMIT_EXEMPT_PATHS": _EXEMPT_FROM_LIMIT,
         "RATE_LIMIT_CLASSES": CLASSES,
+        "MEMORY_SHED_LAST": _SHED_LAST,
+        "MEMORY_SHED_FIRST": _SHED_FIRST,
         "MONITORING_IS_OPERATOR": guard.is_known_operator,
     }
 
