@@ -32,7 +32,7 @@ LOOK_SHORT_S: Final = 0.25
 SAMPLE_S: Final = 5.0
 POINT_LEAST_S: Final = 60.0
 """Points of the trend are so far apart at the least: within a minute a process that warms up grows like one that leaks."""
-AGAIN_S: Final = {Level.WARNING: 60.0, Level.CRITICAL: 20.0, Level.EMERGENCY: 5.0}
+AGAIN_S: Final = {Level.WARNING: 60.0, Level.CRITICAL: 10.0, Level.EMERGENCY: 2.0}
 """How often room is made while a level lasts."""
 RETIRE_AFTER_S: Final = 10.0
 """How long an emergency lasts, whatever was done, before a process is given up."""
