@@ -121,11 +121,6 @@ class Memory(Base):
         yield Metric("memory_system_cpu_percent", watcher.system.cpu_percent, merge="max")
         yield Metric("memory_load_1m", watcher.system.load_1m, merge="max")
 
-    def after_fork(self, app: Flask) -> None:
-        """Needed where Python is not told of the fork; else it has happened."""
-        state: State = app.extensions[self.name]
-        state.watcher.begin_anew()
-
 
 def _of_process(watcher: Watcher) -> Iterable[Metric]:
     for name, number in watcher.used._asdict().items():

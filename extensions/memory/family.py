@@ -56,7 +56,7 @@ class Family:
         if now - self._weighed_at >= WEIGH_EVERY_S:
             self._weighed_at = now
             self._counted_twice = sum(sizes) - sum(_weight(process) for process in members)
-        return max(sum(sizes) - self._counted_twice, max(sizes, default=0))
+        return max(sum(sizes) - self._counted_twice, 0)
 
     def is_largest(self, pid: int) -> bool:
         """Whether no other process but the first is larger than this one; of two alike the one with the lower pid is."""
