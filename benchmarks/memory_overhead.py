@@ -17,6 +17,7 @@ from flask import Flask
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from extensions.memory import Memory
+from extensions.memory.shedding import Shedding
 
 ROUNDS: Final = 15
 REQUESTS: Final = 4000
@@ -49,9 +50,9 @@ def main() -> None:
         f" (quartiles {quarters[0]:+.2f} to {quarters[2]:+.2f}), {verdict} {BUDGET_US:g} µs"
     )
     watcher.gate.set(None)
-    alone = ns_a_call(watched.wsgi_app.__class__(nothing, watcher.gate, watcher.start)) - ns_a_call(nothing)
+    alone = ns_a_call(Shedding(nothing, watcher.gate, watcher.start)) - ns_a_call(nothing)
     ticks = us_a_call(watcher.tick, 1000)
-    print(f"the middleware alone {alone:.0f} ns; a look {ticks:.0f} µs, each second")  # noqa: T201
+    print(f"the middleware alone {alone:.0f} ns; a look {ticks:.0f} µs, four times a second")  # noqa: T201
 
 
 def app_of() -> Flask:

@@ -11,10 +11,15 @@ from typing import Final, Literal, NamedTuple, Protocol
 import psutil
 
 from extensions.memory.family import Family
+from extensions.memory.files import KernelFile
 
 Source = Literal["cgroup", "machine", "setting"]
+Pattern = re.Pattern[bytes]
 ROOT: Final = Path("/")
-_AVERAGE: Final = re.compile(r"^(some|full) avg10=([0-9.]+)", re.MULTILINE)
+_AVERAGE: Final = re.compile(rb"^(some|full) avg10=([0-9.]+)", re.MULTILINE)
+_INACTIVE: Final = re.compile(rb"^inactive_file (\d+)$", re.MULTILINE)
+_TOTAL_INACTIVE: Final = re.compile(rb"^total_inactive_file (\d+)$", re.MULTILINE)
+_MACHINE_PRESSURE: Final = "proc/pressure/memory"
 
 
 class Pressure(NamedTuple):
@@ -49,10 +54,14 @@ def find_limit(setting: int, family: Family, root: Path = ROOT) -> Limit:
         root: where ``/proc`` and ``/sys`` are; a test has its own.
     """
     if setting:
-        return SettingLimit(setting, family, root)
+        return SettingLimit(setting, family, KernelFile(root / _MACHINE_PRESSURE))
     machine = psutil.virtual_memory().total
     cgroups = [one for one in (*_second(root), *_first(root)) if one.bytes < machine]
-    return min(cgroups, key=lambda one: one.bytes) if cgroups else MachineLimit(machine, root)
+    return (
+        min(cgroups, key=lambda one: one.bytes)
+        if cgroups
+        else MachineLimit(machine, KernelFile(root / _MACHINE_PRESSURE))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +70,14 @@ class SettingLimit:
 
     bytes: int
     family: Family
-    root: Path = ROOT
+    pressure_file: KernelFile
     source: Source = "setting"
 
     def used(self) -> int:
         return self.family.used()
 
     def pressure(self) -> Pressure | None:
-        return _pressure(self.root / "proc/pressure/memory")
+        return _pressure(self.pressure_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ class MachineLimit:
     """All that the machine has, shared with everything else on it."""
 
     bytes: int
-    root: Path = ROOT
+    pressure_file: KernelFile
     source: Source = "machine"
 
     def used(self) -> int:
@@ -84,7 +93,7 @@ class MachineLimit:
         return int(memory.total - memory.available)
 
     def pressure(self) -> Pressure | None:
-        return _pressure(self.root / "proc/pressure/memory")
+        return _pressure(self.pressure_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +101,15 @@ class CgroupLimit:
     """A control group's. Of its use is taken off what the kernel can drop at once, as Kubernetes does (working set)."""
 
     bytes: int
-    usage: Path
-    statistics: Path
-    inactive: str
-    pressure_file: Path
+    usage: KernelFile
+    statistics: KernelFile
+    inactive: Pattern
+    pressure_file: KernelFile
     source: Source = "cgroup"
 
     def used(self) -> int:
-        usage = _number(self.usage) or 0
-        found = re.search(rf"^{self.inactive} (\d+)$", _text(self.statistics), re.MULTILINE)
-        return max(usage - (int(found[1]) if found else 0), 0)
+        found = self.inactive.search(self.statistics.read())
+        return max((self.usage.number() or 0) - (int(found[1]) if found else 0), 0)
 
     def pressure(self) -> Pressure | None:
         return _pressure(self.pressure_file)
@@ -112,28 +120,28 @@ def _second(root: Path) -> Iterator[CgroupLimit]:
     for folder in _folders(
         root, _mounted(root, "sys/fs/cgroup", "sys/fs/cgroup/unified"), lambda names: not names
     ):
-        size = _number(folder / "memory.max")
+        size = KernelFile(folder / "memory.max").number()
         if size is not None:
             yield CgroupLimit(
                 size,
-                folder / "memory.current",
-                folder / "memory.stat",
-                "inactive_file",
-                folder / "memory.pressure",
+                KernelFile(folder / "memory.current"),
+                KernelFile(folder / "memory.stat"),
+                _INACTIVE,
+                KernelFile(folder / "memory.pressure"),
             )
 
 
 def _first(root: Path) -> Iterator[CgroupLimit]:
     """Limits of cgroup v1, which older platforms still have; it knows no pressure of a group, so it is the machine's."""
     for folder in _folders(root, root / "sys/fs/cgroup/memory", lambda names: "memory" in names):
-        size = _number(folder / "memory.limit_in_bytes")
+        size = KernelFile(folder / "memory.limit_in_bytes").number()
         if size is not None:
             yield CgroupLimit(
                 size,
-                folder / "memory.usage_in_bytes",
-                folder / "memory.stat",
-                "total_inactive_file",
-                root / "proc/pressure/memory",
+                KernelFile(folder / "memory.usage_in_bytes"),
+                KernelFile(folder / "memory.stat"),
+                _TOTAL_INACTIVE,
+                KernelFile(root / _MACHINE_PRESSURE),
             )
 
 
@@ -145,7 +153,7 @@ def _mounted(root: Path, *places: str) -> Path:
 
 def _folders(root: Path, mount: Path, is_it: Callable[[list[str]], bool]) -> Iterator[Path]:
     """The folder of this process's group, and of each around it up to the mount."""
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in KernelFile(root / "proc/self/cgroup").read().decode("utf-8", "replace").splitlines():
         _, names, path = line.split(":", 2)
         if not is_it([name for name in names.split(",") if name]):
             continue
@@ -155,18 +163,6 @@ def _folders(root: Path, mount: Path, is_it: Callable[[list[str]], bool]) -> Ite
         yield mount
 
 
-def _pressure(file: Path) -> Pressure | None:
-    averages = {name: float(number) for name, number in _AVERAGE.findall(_text(file))}
-    return Pressure(averages.get("some", 0.0), averages.get("full", 0.0)) if averages else None
-
-
-def _number(file: Path) -> int | None:
-    text = _text(file).strip()
-    return int(text) if text.isdigit() else None
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text()
-    except (OSError, UnicodeDecodeError):
-        return ""
+def _pressure(file: KernelFile) -> Pressure | None:
+    averages = {name: float(number) for name, number in _AVERAGE.findall(file.read())}
+    return Pressure(averages.get(b"some", 0.0), averages.get(b"full", 0.0)) if averages else None

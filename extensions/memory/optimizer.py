@@ -61,7 +61,7 @@ class MemoryOptimizer:
     """Of the current app; each method needs an app context."""
 
     def start_monitoring(self, interval_ms: float = 60_000) -> None:
-        """Watch this process from here on; else its first request begins that. Sizes are read each second, USS each interval.
+        """Watch this process from here on; else its first request begins that. The limit is looked at four times a second, USS each interval.
 
         Raises:
             ValueError: an interval under 1000 ms.

@@ -1,4 +1,4 @@
-"""One process's memory, looked at each second by a thread of its own, and what is done when it gets short."""
+"""One process's memory, looked at four times a second by a thread of its own, and what is done when it gets short."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from extensions.memory.store import Report, Store
 log = logging.getLogger(__name__)
 
 Role = Literal["web", "worker", "clock"]
-LOOK_S: Final = 1.0
-LOOK_SHORT_S: Final = 0.25
-"""How often it looks while memory is short: a request may ask for a lot in a second."""
+LOOK_S: Final = 0.25
+LOOK_SHORT_S: Final = 0.05
+"""How often it looks while memory is short. A look takes some 50 µs, and requests may ask for a lot in a second."""
 SAMPLE_S: Final = 5.0
 POINT_LEAST_S: Final = 60.0
 """Points of the trend are so far apart at the least: within a minute a process that warms up grows like one that leaks."""
-AGAIN_S: Final = {Level.WARNING: 60.0, Level.CRITICAL: 10.0, Level.EMERGENCY: 2.0}
+AGAIN_S: Final = {Level.WARNING: 60.0, Level.CRITICAL: 5.0, Level.EMERGENCY: 2.0}
 """How often room is made while a level lasts."""
 RETIRE_AFTER_S: Final = 10.0
 """How long an emergency lasts, whatever was done, before a process is given up."""
@@ -40,6 +40,7 @@ OURS_LEAST: Final = 0.1
 """A program with less than this share of the limit is not the one to refuse its callers: it would free nothing."""
 GROWN_LEAST: Final = 0.05
 """A process that has grown by less than this share of the limit frees too little by its end."""
+_WORTH_TELLING: Final = 1 << 20
 NAMED_FOR_S: Final = 3600.0
 """How long a culprit is believed before it is looked for again."""
 
@@ -139,8 +140,13 @@ class Watcher:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this program has enough of the memory for its own doing to help."""
-        return self.limit.source == "setting" or self.family.used() >= OURS_LEAST * self.limit.bytes
+        """Whether this program has enough of the memory for its own doing to help; a cgroup is for it alone."""
+        return self.limit.source != "machine" or self.family.resident() >= OURS_LEAST * self.limit.bytes
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether this process's thread looks."""
+        return self._thread is not None and self._thread.is_alive()
 
     @property
     def is_shedding(self) -> bool:
@@ -251,18 +257,20 @@ class Watcher:
         self._relieved_at = self._clock()
         self._look()
         self._shed()
-        log.info("made room under memory pressure: %d MiB", max(before - self.used_bytes, 0) >> 20)
+        if before - self.used_bytes >= _WORTH_TELLING:
+            log.info("made room under memory pressure: %d MiB", (before - self.used_bytes) >> 20)
 
     def _shed(self) -> None:
         up_to = shed_up_to(self.level, self.share, self.rules.thresholds)
         if up_to is not None and not self.is_ours:
             up_to = None
-        if up_to != self.gate.up_to:
-            log.warning(
-                "requests are refused up to priority %s" if up_to else "requests are refused no more",
-                *([up_to.name] if up_to else []),
-                extra={"refused": sum(self.gate.refused.values())},
+        if (up_to is None) != (self.gate.up_to is None):
+            words = (
+                "requests are refused no more; %d were"
+                if up_to is None
+                else "requests are refused; %d were before"
             )
+            log.warning(words, sum(self.gate.refused.values()))
         self.gate.set(up_to)
 
     def _sample_when_due(self) -> None:

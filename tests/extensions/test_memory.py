@@ -21,7 +21,7 @@ from extensions.memory.advice import advise
 from extensions.memory.collector import Collector
 from extensions.memory.culprits import Suspects
 from extensions.memory.family import Family
-from extensions.memory.limits import MachineLimit, Pressure, find_limit
+from extensions.memory.limits import MachineLimit, Pressure, Source, find_limit
 from extensions.memory.process import own_bytes
 from extensions.memory.relief import Relief
 from extensions.memory.shedding import shed_up_to
@@ -37,8 +37,8 @@ LIMIT = 1000 * MIB
 class Given:
     """A limit whose use a test sets."""
 
-    def __init__(self, share: float = 0.1, source: str = "setting") -> None:
-        self.source = source
+    def __init__(self, share: float = 0.1, source: Source = "setting") -> None:
+        self.source: Source = source
         self.bytes = LIMIT
         self.share = share
 
@@ -52,7 +52,7 @@ class Given:
 class Held:
     """A watcher that is held by a test: its clock, and what is used."""
 
-    def __init__(self, source: str = "setting", **rules) -> None:
+    def __init__(self, source: Source = "setting", **rules) -> None:
         self.now = 1000.0
         self.limit = Given(source=source)
         self.watcher = Watcher(
@@ -100,6 +100,11 @@ def make_app(redis_url):
     yield make
     for app in made:
         app.extensions["memory"].watcher.stop()
+
+
+def _noted(called: list[float], pressure: float, size: int) -> int:
+    called.append(pressure)
+    return size
 
 
 def watcher_of(app: Flask) -> Watcher:
@@ -289,7 +294,7 @@ def test_room_is_made_at_once_when_it_gets_worse_and_again_while_it_lasts(held):
 @pytest.mark.req("S3")
 def test_pressure_collects_what_nobody_can_reach(held):
     class Ring:
-        pass
+        itself: Ring
 
     gc.disable()
     try:
@@ -306,9 +311,9 @@ def test_pressure_collects_what_nobody_can_reach(held):
 
 
 def test_a_hook_that_fails_keeps_no_other_from_its_turn(caplog):
-    relief, called = Relief(), []
+    relief, called = Relief(), list[float]()
     relief.add(lambda pressure: 1 // 0)
-    relief.add(lambda pressure: called.append(pressure) or 7)
+    relief.add(lambda pressure: _noted(called, pressure, 7))
     assert relief.act(1.0) == 7
     assert called == [1.0]
     assert "could not release" in caplog.text
@@ -398,7 +403,7 @@ def test_collections_are_counted_with_their_yield_and_their_pauses():
     collector = Collector(lambda: next(sizes))
     collector.attach()
     collector.attach()
-    assert sum(one is not None and one == collector._told for one in gc.callbacks) == 1
+    assert gc.callbacks.count(collector._told) == 1
     try:
         gc.collect()
         before = collector.generations[2].collected
@@ -496,7 +501,7 @@ def test_extensions_and_hooks_let_go_under_pressure(make_app):
     app = make_app("tests.extensions.test_memory:Hoard")
     asked: list[float] = []
     with app.app_context():
-        memory_optimizer.on_pressure(lambda pressure: asked.append(pressure) or 2 * MIB)
+        memory_optimizer.on_pressure(lambda pressure: _noted(asked, pressure, 2 * MIB))
     assert watcher_of(app).relief.act(0.5) == 7 * MIB
     assert (app.extensions["hoard"], asked) == ([0.5], [0.5])
 
@@ -505,9 +510,9 @@ def test_extensions_and_hooks_let_go_under_pressure(make_app):
 def test_the_optimizer_answers_by_its_names(make_app):
     app = make_app(REDIS_URL="", MEMORY_LIMIT=8 * GIB)
     with app.app_context():
-        assert watcher_of(app)._thread is None
+        assert not watcher_of(app).is_watching
         memory_optimizer.start_monitoring(2000)
-        assert watcher_of(app)._thread.is_alive()
+        assert watcher_of(app).is_watching
         assert watcher_of(app).interval_s == 2.0
         stats = memory_optimizer.get_memory_stats()
         assert memory_optimizer.get_optimization_recommendations() == []
@@ -537,7 +542,7 @@ def test_the_optimizer_answers_by_its_names(make_app):
 def test_the_first_request_of_a_process_begins_the_watch_and_samples_go_into_history(make_app):
     app = make_app("extensions.monitoring:Monitoring", MONITORING_PREFIX=f"t{secrets.token_hex(6)}")
     assert app.test_client().get("/rents").status_code == 200
-    assert watcher_of(app)._thread.is_alive()
+    assert watcher_of(app).is_watching
     assert watcher_of(app).gate.is_calm
     state = app.extensions["monitoring"]
     state.recorder.flush()
@@ -597,21 +602,22 @@ def test_after_a_fork_each_watches_itself(make_app):
     if child == 0:
         code = 1
         try:
-            is_anew = parent._thread is None and not parent.gate.is_calm
+            is_anew = not parent.is_watching and not parent.gate.is_calm
             run_after_fork(app)
             app.test_client().get("/rents")
-            is_watching = parent._thread is not None and parent._thread.is_alive()
+            is_watching = parent.is_watching
             code = 0 if is_anew and is_watching and parent.report()["pid"] == os.getpid() else 1
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert parent._thread.is_alive()
+    assert parent.is_watching
 
 
 def test_a_watcher_that_nobody_holds_ends():
     watcher = Watcher(Rules(limit_bytes=GIB), Store(None))
     watcher.start()
     thread, callbacks = watcher._thread, len(gc.callbacks)
+    assert thread is not None
     gone = weakref.ref(watcher)
     del watcher
     wait_until(lambda: gone() is None)
@@ -624,7 +630,8 @@ def test_health_tells_of_the_level_and_a_leak(make_app):
     app = make_app(REDIS_URL="")
     (extension,) = app.extensions["haven_extensions"]
     watcher = watcher_of(app)
-    watcher._limit = limit = Given(0.5)
+    limit = Given(0.5)
+    watcher._limit = limit
     with app.app_context():
         assert extension.health().status == "ok"
         limit.share = 0.92

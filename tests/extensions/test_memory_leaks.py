@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
 from extensions.memory.leak import CLEARS_AFTER, MIB, LeakDetector
 from extensions.memory.trend import POINTS_MOST, mann_kendall, theil_sen, trend_of

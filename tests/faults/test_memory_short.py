@@ -11,13 +11,16 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 
+import psutil
 import psycopg2
 import pytest
 
 from haven.db.prepare import APP_ROLE, OWNER_ROLE
+from tests.support.own_valkey import wait_until
 from tests.support.web_server import WebServer
 
 LIMIT = 512 << 20
+WORKERS = 2
 PATIENCE_S = 60
 CALM_ANSWERS = 30
 """So many in a row are of all processes: a level is looked at each second at the least."""
@@ -61,8 +64,8 @@ class Server:
         return json.loads(body)
 
     def pids(self) -> set[int]:
-        """The web processes that are alive, as they tell of themselves."""
-        return {one["pid"] for one in self.memory()["processes"] if one["role"] == "web"}
+        """The web processes that are alive."""
+        return {one.pid for one in psutil.Process(self.web.pid).children()}
 
     def wait_until_calm(self) -> None:
         """Wait until no process refuses anything: each sees for itself that memory is free again."""
@@ -75,16 +78,17 @@ class Server:
 
     @contextlib.contextmanager
     def written_at(self, clients: int, mib: int, seconds: float) -> Iterator[None]:
-        """While the block runs, so many clients write, one after the other each."""
+        """While the block runs, so many clients write, one after the other each; one more comes every twentieth of a second."""
         is_over = threading.Event()
 
-        def act() -> None:
+        def act(number: int) -> None:
+            is_over.wait(number / 20)
             while not is_over.is_set():
                 if self.write(mib, seconds) != 201:
                     # A client that heeds Retry-After would wait longer; this one is rude.
                     is_over.wait(0.05)
 
-        threads = [threading.Thread(target=act) for _ in range(clients)]
+        threads = [threading.Thread(target=act, args=(number,)) for number in range(clients)]
         for thread in threads:
             thread.start()
         try:
@@ -115,13 +119,15 @@ def server(addresses, worker_number, environ, tmp_path) -> Iterator[Server]:
         "DATABASE_URL": addresses.database_url(APP_ROLE, name),
         "DATABASE_OWNER_URL": owner_url,
         "MEMORY_LIMIT": str(LIMIT),
-        "WEB_CONCURRENCY": "2",
-        "WEB_THREADS": "8",
+        "WEB_CONCURRENCY": str(WORKERS),
+        "WEB_THREADS": "32",
     }
     web = WebServer(settings, tmp_path / "web.log", "tests.support.greedy_web:app")
     try:
         web.wait_ready("/alive")
-        yield Server(web, owner_url)
+        server = Server(web, owner_url)
+        wait_until(lambda: len(server.pids()) == WORKERS)
+        yield server
     finally:
         web.stop()
 
@@ -134,8 +140,8 @@ def test_it_refuses_recovers_and_loses_no_accepted_write(server):
     assert before["share"] < 0.7, before
 
     ends_at = time.monotonic() + PATIENCE_S
-    with server.written_at(clients=24, mib=24, seconds=0.4):
-        while server.statuses[503] < 20:
+    with server.written_at(clients=64, mib=8, seconds=1.0):
+        while server.statuses[503] < 50:
             assert time.monotonic() < ends_at, server.memory()
             assert server.ask("GET", "/alive")[0] == 200
             time.sleep(0.2)
