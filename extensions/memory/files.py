@@ -24,10 +24,10 @@ class KernelFile:
     def read(self) -> bytes:
         """What is in it now; nothing where it is not there (any more)."""
         try:
-            if self._process != os.getpid():
-                self._close()
+            # What a parent has open is of the parent: its /proc/self is not this process's.
+            if self._opened is None or self._process != os.getpid():
                 self._opened, self._process = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC), os.getpid()
-            return os.pread(self._opened, _LONGEST, 0) if self._opened is not None else b""
+            return os.pread(self._opened, _LONGEST, 0)
         except OSError:
             return b""
 
@@ -37,9 +37,5 @@ class KernelFile:
         return int(text) if text.isdigit() else None
 
     def __del__(self) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            os.close(opened)
+        if self._opened is not None:
+            os.close(self._opened)
