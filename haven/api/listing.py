@@ -15,7 +15,20 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from marshmallow import ValidationError, fields
-from sqlalchemy import ColumnElement, Numeric, Select, Table, Text, Uuid, cast, func, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Numeric,
+    Select,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import Label
@@ -87,6 +100,7 @@ class Listing:
         key: the id column; UUIDv7, so its order is the order of creation.
         columns: name in the answer → SQL expression.
         joined: the tables to select from, where it is more than the key's own.
+        is_widened: what is joined brings columns and neither adds nor removes a row, so a count leaves it out.
         filters: query parameter → Filter.
         sorts: name → column; each has an index ``(agency_id, column, id)``. ``created_at`` is always there.
         search: the column of lower-case text that ``q`` looks in; has a trigram index.
@@ -100,6 +114,7 @@ class Listing:
     sorts: Mapping[str, Column] = field(default_factory=dict)
     search: Column | None = None
     joined: Any = None
+    is_widened: bool = False
     always: Sequence[ColumnElement[bool]] = ()
     default_sort: str = "-created_at"
 
@@ -175,11 +190,11 @@ class Listing:
         if len(rows) > query.limit:
             last = rows[query.limit - 1]
             value = None if column is self.key else last[-2]
-            next_cursor = Cursor(query.sort, value, last[-1]).text()
+            next_cursor = Cursor(query.sort, value, uuid.UUID(last[-1])).text()
         total = self._total(session, query, is_empty=not rows) if query.with_total else None
         return Page(shown, query.limit, next_cursor, total)
 
-    def _rows(self, session: Session, query: Query, column: Any) -> list[Any]:
+    def _rows(self, session: Session, query: Query, column: Any) -> Sequence[Any]:
         """One row more than the page has, where there is one. Rows that lack the sort's value come last, up or down.
 
         Descending, those that have it are read first and the others after them: an index read backwards has them the
@@ -188,27 +203,41 @@ class Listing:
         is_down = query.sort.startswith("-")
         if not is_down or not getattr(column, "nullable", False):
             return self._read(session, query, column, query.limit + 1)
-        rows: list[Any] = []
+        rows: Sequence[Any] = []
         if query.cursor is None or query.cursor.value is not None:
             rows = self._read(session, query, column, query.limit + 1, column.is_not(None))
         missing = query.limit + 1 - len(rows)
         if missing:
             begun = query.cursor is not None and query.cursor.value is None
             afresh = query if begun else replace(query, cursor=None)
-            rows += self._read(session, afresh, column, missing, column.is_(None))
+            rows = [*rows, *self._read(session, afresh, column, missing, column.is_(None))]
         return rows
 
     def _read(
         self, session: Session, query: Query, column: Any, limit: int, *more: ColumnElement[bool]
-    ) -> list[Any]:
-        is_down = query.sort.startswith("-")
-        order = [self.key] if column is self.key else [column, self.key]
-        found = self._select(cast(column, Text).label("_sort"), self.key.label("_id"))
-        found = found.where(*query.conditions, *more)
+    ) -> Sequence[Any]:
+        found, conditions = self._ordered(query.sort), (*query.conditions, *more)
         if query.cursor is not None:
-            found = found.where(self._after(column, is_down, query.cursor))
-        found = found.order_by(*(part.desc() if is_down else part.asc() for part in order))
-        return list(session.execute(found.limit(limit)).all())
+            conditions += (self._after(column, query.sort.startswith("-"), query.cursor),)
+        if conditions:
+            found = found.where(*conditions)
+        # Not session.execute: these rows are no objects that the session would have to know.
+        return session.connection().execute(found, {"rows": limit}).all()
+
+    def _ordered(self, sort: str) -> Select[Any]:
+        """The list in an order; made once, as SQLAlchemy finds its text sooner for a statement that it has seen."""
+        known = self._in_order.get(sort)
+        if known is None:
+            column = self._sort_column(sort)
+            order = [self.key] if column is self.key else [column, self.key]
+            found = self._select(cast(column, Text).label("_sort"), cast(self.key, Text).label("_id"))
+            found = found.order_by(*(part.desc() if sort.startswith("-") else part.asc() for part in order))
+            known = self._in_order[sort] = found.limit(bindparam("rows", type_=Integer))
+        return known
+
+    @cached_property
+    def _in_order(self) -> dict[str, Select[Any]]:
+        return {}
 
     def one(self, session: Session, row_id: uuid.UUID) -> dict[str, Any]:
         """The row as it is shown.
@@ -226,10 +255,10 @@ class Listing:
         return found if self.joined is None else found.select_from(self.joined)
 
     def _total(self, session: Session, query: Query, *, is_empty: bool) -> int:
-        return 0 if is_empty and query.cursor is None else self._count(session, query)
-
-    def _count(self, session: Session, query: Query) -> int:
-        counted = select(func.count()).select_from(self.key.class_ if self.joined is None else self.joined)
+        if is_empty and query.cursor is None:
+            return 0
+        is_alone = self.joined is None or self.is_widened
+        counted = select(func.count()).select_from(self.key.class_ if is_alone else self.joined)
         return session.execute(counted.where(*query.conditions)).scalar_one()
 
     def _sort_column(self, sort: str) -> Any:
