@@ -12,6 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from config import Settings, load_settings
 from extensions.database import Database, reading_of
 from extensions.loader import load_extensions, run_after_fork
+from extensions.memory import refuse_outermost
 from extensions.monitoring import NAME as MONITORING
 from extensions.monitoring import measure_outermost
 from haven import __version__
@@ -100,7 +101,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     put_before(app, [one for one in _SECURITY_HEADERS.items() if one[0] != "Cache-Control"])
     app.extensions["haven_drain"] = Drain()
     app.extensions["after_fork"] = lambda: run_after_fork(app)
-    # The last, so that it stands around all others.
+    # The last, so that they stand around all others.
+    refuse_outermost(app)
     measure_outermost(app)
     return app
 

@@ -29,6 +29,7 @@ __all__ = [
     "Watcher",
     "memory_optimizer",
     "memory_stats",
+    "refuse_outermost",
 ]
 
 _LOADED: Final = "haven_extensions"
@@ -88,7 +89,7 @@ class Memory(Base):
         watcher = Watcher(rules, Store(client, of["MEMORY_PREFIX"]), priorities=priorities)
         app.extensions[self.name] = State(watcher)
         watcher.relief.add(lambda pressure: _release(app, pressure))
-        app.wsgi_app = Shedding(app.wsgi_app, watcher.gate, watcher.start)  # type: ignore[method-assign]
+        refuse_outermost(app)
 
     def health(self) -> Health:
         """``degraded`` while this program is short of memory or loses it."""
@@ -120,6 +121,13 @@ class Memory(Base):
         yield from _of_collector(watcher)
         yield Metric("memory_system_cpu_percent", watcher.system.cpu_percent, merge="max")
         yield Metric("memory_load_1m", watcher.system.load_1m, merge="max")
+
+
+def refuse_outermost(app: Flask) -> None:
+    """Refuse before all that stands around ``app.wsgi_app`` by now too; for an app that wraps itself after its extensions."""
+    state: State | None = app.extensions.get(NAME)
+    if state is not None and not isinstance(app.wsgi_app, Shedding):
+        app.wsgi_app = Shedding(app.wsgi_app, state.watcher.gate, state.watcher.start)  # type: ignore[method-assign]
 
 
 def _of_process(watcher: Watcher) -> Iterable[Metric]:

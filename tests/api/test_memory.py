@@ -7,6 +7,7 @@ import datetime as dt
 
 import pytest
 
+from extensions.memory import Priority
 from haven.api.resource import API
 from haven.app import create_app
 from tests.api.operations import assert_is_problem
@@ -72,3 +73,19 @@ def test_every_bulk_path_is_long_work(app):
     bulk = [rule.rule for rule in app.url_map.iter_rules() if rule.rule.endswith("/bulk")]
     assert bulk
     assert {priorities.of(path).name for path in bulk} == {"FIRST"}
+
+
+@pytest.mark.req("S4")
+def test_a_page_that_is_computed_before_flask_is_refused_too(settings, admin):
+    """And what refuses is measured: monitoring stands around it."""
+    app = create_app(settings)
+    admin.client = app.test_client()
+    assert [admin.get("/properties").status_code for _ in range(2)] == [200, 200]
+    watcher = app.extensions["memory"].watcher
+    watcher.stop()
+    watcher.gate.set(Priority.NORMAL)
+    problem = assert_is_problem(admin.get("/properties"), 503)
+    assert "short of memory" in problem["detail"]
+    monitoring = app.extensions["monitoring"]
+    monitoring.recorder.flush()
+    assert monitoring.reader.window(60).one("http", "GET (shed)").count == 1
