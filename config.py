@@ -20,6 +20,7 @@ DEFAULT_EXTENSIONS = (
     "extensions.rate_limiting:RateLimiting",
     "extensions.circuit_breaker:CircuitBreaker",
     "extensions.caching:Caching",
+    "extensions.memory:Memory",
     "extensions.monitoring:Monitoring",
     "extensions.jobs:Jobs",
     "extensions.alerting:Alerting",
@@ -286,6 +287,43 @@ class Settings:
     memory_monitoring_interval: int = _setting(
         60_000, "Time between memory measurements", unit="ms", low=1000, high=3_600_000
     )
+    memory_limit: int = _setting(
+        0,
+        "Memory of this program with all its processes, where the platform does not say; 0: the cgroup's, or the machine's",
+        unit="bytes",
+        low=0,
+        high=1_099_511_627_776,
+    )
+    memory_warning: float = _setting(
+        70.0, "Memory in use from which collections are forced", unit="%", low=1, high=100
+    )
+    memory_critical: float = _setting(
+        80.0,
+        "Memory in use from which caches shrink, and exports, reports and bulk requests are refused",
+        unit="%",
+        low=1,
+        high=100,
+    )
+    memory_emergency: float = _setting(
+        90.0,
+        "Memory in use from which requests are refused (503) and caches dropped, and a process is replaced if that is not enough",
+        unit="%",
+        low=1,
+        high=100,
+    )
+    memory_process_limit: int = _setting(
+        0,
+        "Memory of a web process above which it is replaced once its requests are done; 0: any",
+        unit="bytes",
+        low=0,
+        high=1_099_511_627_776,
+    )
+    memory_gc_threshold: int = _setting(
+        0,
+        "Allocations before Python collects the youngest objects; 0: Python's own (700)",
+        low=0,
+        high=1_000_000,
+    )
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
     log_format: str = _setting("json", "json for machines, console for a person's eyes")
     database_server_timing: bool = _setting(
@@ -435,6 +473,11 @@ def _wrong_choices(s: Settings) -> list[str]:
     if s.db_pool_max < s.db_pool_min:
         faults.append(
             f"DB_POOL_MAX must not be under DB_POOL_MIN; found {s.db_pool_max} and {s.db_pool_min}."
+        )
+    if not s.memory_warning < s.memory_critical < s.memory_emergency:
+        faults.append(
+            "MEMORY_WARNING must be under MEMORY_CRITICAL, and that under MEMORY_EMERGENCY; found"
+            f" {s.memory_warning:g}, {s.memory_critical:g} and {s.memory_emergency:g}."
         )
     if s.log_level.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         faults.append(f"LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR; found {s.log_level!r}.")

@@ -1,5 +1,6 @@
 """How gunicorn serves Haven. Everything that differs from host to host comes from the environment."""
 
+import atexit
 import gc
 import os
 import shutil
@@ -67,9 +68,27 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """A worker that is told to stop ends its event streams: their clients come back to its successor."""
+    """A worker that is told to stop ends its event streams: their clients come back to its successor.
+
+    One that memory is short for stops as if it were told to, by finishing its requests; the server starts another.
+    """
     application = worker.app.wsgi()
     application.extensions["haven_streams"].is_serving = lambda: worker.alive
+    memory = application.extensions.get("memory")
+    if memory is not None:
+        memory.watcher.retire = lambda: os.kill(os.getpid(), signal.SIGTERM)
+        memory.watcher.start()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """A worker that memory is short for is gone at once when its requests are done.
+
+    To take the interpreter apart would touch, and so copy, all that it shares with the others: 100 MB that are not there.
+    """
+    memory = worker.app.wsgi().extensions.get("memory")
+    if memory is not None and memory.watcher.is_retiring:
+        atexit._run_exitfuncs()
+        os._exit(0)
 
 
 def child_exit(server: Any, worker: Any) -> None:

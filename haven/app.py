@@ -13,6 +13,7 @@ from config import Settings, load_settings
 from extensions.alerting import NAME as ALERTING
 from extensions.database import Database, reading_of
 from extensions.loader import load_extensions, run_after_fork
+from extensions.memory import refuse_outermost
 from extensions.monitoring import NAME as MONITORING
 from extensions.monitoring import measure_outermost
 from haven import __version__
@@ -60,6 +61,12 @@ _SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_SHED_LAST = (f"{API}/hooks/", f"{API}/auth/", "/ops/sign-in")
+_SHED_FIRST = (
+    f"{API}/exports",
+    f"{API}/reports",
+    *(f"{API}/{name}/bulk" for name in ("properties", "units", "tenants", "leases", "payments")),
+)
 _EXEMPT_FROM_LIMIT = ("/health", "/alive", "/ready", "/metrics", f"{API}/hooks/")
 
 
@@ -97,7 +104,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     put_before(app, [one for one in _SECURITY_HEADERS.items() if one[0] != "Cache-Control"])
     app.extensions["haven_drain"] = Drain()
     app.extensions["after_fork"] = lambda: run_after_fork(app)
-    # The last, so that it stands around all others.
+    # The last, so that they stand around all others.
+    refuse_outermost(app)
     measure_outermost(app)
     return app
 
@@ -117,6 +125,8 @@ def _flask_settings(settings: Settings) -> dict[str, Any]:
         "RATE_LIMIT_EXEMPT": guard.is_exempt,
         "RATE_LIMIT_EXEMPT_PATHS": _EXEMPT_FROM_LIMIT,
         "RATE_LIMIT_CLASSES": CLASSES,
+        "MEMORY_SHED_LAST": _SHED_LAST,
+        "MEMORY_SHED_FIRST": _SHED_FIRST,
         "MONITORING_IS_OPERATOR": guard.is_known_operator,
         # The clock does (haven/operations/alert_turns.py).
         "ALERT_INTERVAL": 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 from typing import Final
@@ -21,6 +22,7 @@ from extensions.jobs.queues import Queues
 from extensions.jobs.worker import DurableWorker
 from extensions.logs import configure_logging
 from haven.operations.kinds import QUEUES, SHARES
+from haven.operations.memory_watch import watch_memory
 from haven.runtime import RUNNER, jobs_redis
 from workers.runner import killed, prepare
 
@@ -40,7 +42,8 @@ def main() -> None:
     prepare(settings)
     queues = Queues(jobs_redis(settings, timeout_s=_REDIS_TIMEOUT_S), RUNNER, SHARES)
     log.info("workers_started", least=rules.low, most=rules.high, queues=QUEUES)
-    Pool(list(QUEUES), connection, queues, rules).run()
+    watched = partial(watch_memory, settings, "worker", os.getpid())
+    Pool(list(QUEUES), connection, queues, rules, after_fork=watched).run()
 
 
 def pool_rules(settings: Settings) -> PoolRules:

@@ -33,6 +33,7 @@ from haven.identity.models import Agency
 from haven.operations import maintenance
 from haven.operations.jobs import due, job_session
 from haven.operations.kinds import KINDS
+from haven.operations.memory_watch import watch_memory
 from haven.runtime import CRON, Runtime, worker_engine
 from workers.schedule import LOST_JOBS, TASKS, Task
 
@@ -176,6 +177,7 @@ def main() -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
+    watch_memory(settings, "clock", os.getpid())
     log.info("cron_started", tasks=[task.name for task in TASKS])
     while not stopped.wait(_TICK_S):
         try:

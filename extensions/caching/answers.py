@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from flask import Response, request
 
-from extensions.caching.cache import BYPASS, HIT, Cache, Fetched
+from extensions.caching.cache import BYPASS, Cache, Fetched
 from extensions.caching.keys import Place
 from extensions.caching.values import Entry
 
@@ -74,23 +74,32 @@ def stored_parts(headers: Mapping[str, str], body: bytes) -> tuple[bytes, bytes]
     return orjson.dumps({**headers, "ETag": tag_of(body)}), body
 
 
-def as_wsgi(entry: Entry, if_none_match: str | None) -> tuple[str, list[tuple[str, str]], bytes]:
-    """A hit as WSGI has answers: status, headers and body; a 304 where the caller names its tag."""
-    kept: dict[str, str] = orjson.loads(entry.head)
+class Answer(NamedTuple):
+    """What ``X-Cache`` says of an answer, its head and body as they are stored, and how long ago they were computed (s)."""
+
+    outcome: str
+    head: bytes
+    body: bytes
+    age_s: float = 0.0
+
+
+def as_wsgi(answer: Answer, if_none_match: str | None) -> tuple[str, list[tuple[str, str]], bytes]:
+    """An answer as WSGI has it: status, headers and body; a 304 where the caller names its tag."""
+    kept: dict[str, str] = orjson.loads(answer.head)
     is_had = is_known(kept["ETag"], if_none_match)
     if is_had:
         kept.pop("Content-Type", None)
     headers = list(kept.items())
     headers += (
-        ("X-Cache", HIT),
-        ("Age", str(int(entry.age_s()))),
+        ("X-Cache", answer.outcome),
+        ("Age", str(int(answer.age_s))),
         ("Vary", VARY),
         ("Cache-Control", _MUST_ASK),
     )
     if is_had:
         return "304 NOT MODIFIED", headers, b""
-    headers.append(("Content-Length", str(len(entry.body))))
-    return "200 OK", headers, entry.body
+    headers.append(("Content-Length", str(len(answer.body))))
+    return "200 OK", headers, answer.body
 
 
 def _parts(response: Response) -> tuple[bytes, bytes] | None:

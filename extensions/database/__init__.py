@@ -205,7 +205,10 @@ def _pool_numbers(engine: Engine) -> dict[str, int]:
 
 
 def _where() -> str:
-    return f"{request.method} {request.url_rule or request.path}" if has_request_context() else ""
+    if has_request_context():
+        return f"{request.method} {request.url_rule or request.path}"
+    counted = current()
+    return counted.where if counted is not None else ""
 
 
 def _log_slow(statement: SlowStatement) -> None:

@@ -27,6 +27,8 @@ class Counted:
     total_ms: float = 0.0
     statements: list[str] = field(default_factory=list)
     keeps_texts: bool = False
+    where: str = ""
+    """What they are for, where that is no request of Flask's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,17 @@ def begin() -> Counted:
     return counted
 
 
+@contextmanager
+def counting(where: str) -> Iterator[Counted]:
+    """Count in this context while the block runs, for what goes on outside of Flask's requests."""
+    counted = Counted(where=where)
+    token = _current.set(counted)
+    try:
+        yield counted
+    finally:
+        _current.reset(token)
+
+
 def current() -> Counted | None:
     """What has been counted in this context."""
     return _current.get()
@@ -61,7 +74,7 @@ def count_statements(engine: Engine) -> Iterator[Counted]:
 
     def executed(*args: Any) -> None:
         counted.count += 1
-        counted.statements.append(args[2])
+        counted.statements.append(_own_text(args[2], args[4]))
 
     event.listen(engine, "after_cursor_execute", executed)
     try:
@@ -102,6 +115,7 @@ class Watch:
         self, _connection: Any, _cursor: Any, text: str, _values: Any, context: Any, _many: bool
     ) -> None:
         ms = (time.perf_counter() - context.started) * 1000
+        text = _own_text(text, context)
         trace.add(trace.SQL, text, context.started, ms)
         self.count += 1
         self.total_ms += ms
@@ -114,6 +128,11 @@ class Watch:
             self.slow.append(statement)
             self.slow_count += 1
             self._on_slow(statement)
+
+
+def _own_text(text: str, context: Any) -> str:
+    """The statement that was asked for, without what a listener has put before it on its way."""
+    return getattr(context, "statement", None) or text
 
 
 def normalised(text: str) -> str:

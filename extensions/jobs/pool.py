@@ -72,7 +72,7 @@ class Pool(WorkerPool):
         connection: Redis,
         queues: Queues,
         rules: PoolRules,
-        after_fork: Callable[[], None] = lambda: None,
+        after_fork: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__(names, connection, rules.low, worker_class=DurableWorker, serializer=JSONSerializer)
         self._rules = rules

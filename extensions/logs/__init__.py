@@ -21,6 +21,7 @@ __all__ = [
     "Answered",
     "Logs",
     "configure_logging",
+    "name_lines",
     "redact",
     "request_id_of",
     "trace_id_of",
@@ -102,8 +103,13 @@ def _begin() -> None:
     g.started = time.perf_counter()
     g.request_id = request_id_of(request.headers.get("X-Request-ID"))
     g.trace_id = trace_id_of(request.headers.get("traceparent"))
+    name_lines(g.request_id, g.trace_id)
+
+
+def name_lines(request_id: str, trace_id: str | None = None) -> None:
+    """Give every line that is written in this context from here on the request's id, and its trace's."""
     structlog.contextvars.clear_contextvars()
-    told = {"request_id": g.request_id, "trace_id": g.trace_id}
+    told = {"request_id": request_id, "trace_id": trace_id}
     structlog.contextvars.bind_contextvars(**{name: value for name, value in told.items() if value})
 
 

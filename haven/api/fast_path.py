@@ -1,9 +1,10 @@
-"""Stored answers before Flask: one round trip to Redis for who asks, how much he may ask, and whether the answer still counts.
+"""Lists before Flask: one round trip to Redis for who asks, how much he may ask, and whether a stored answer still counts.
 
 A process keeps what it was last told of a token, and the bytes of answers. Neither is believed: one exchange with Redis
 reads the sign-in and the generations again and counts the request. Only if the sign-in is byte for byte the one that was
-seen, the limit has room and the generations are those of the bytes, these are the answer. In any other case the request goes
-on to the app as if nothing had been, but for its count in the limit, which it takes with it.
+seen and the limit has room is anything answered here: the bytes, if the generations are theirs; else the page of a list,
+computed in a transaction of the caller's agency. In any other case the request goes on to the app as if nothing had been, but
+for its count in the limit, and what went wrong, which it takes with it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from typing import Any, Final, NamedTuple
 
 import redis
 from flask import Flask
+from sqlalchemy.orm import Session
+from werkzeug.wrappers import Request
 
 from extensions.caching import State as Caching
-from extensions.caching.answers import as_wsgi, wants_fresh
-from extensions.caching.cache import Guess
+from extensions.caching.answers import Answer, as_wsgi, stored_parts, wants_fresh
+from extensions.caching.cache import BYPASS, HIT, STALE_HIT, Guess
+from extensions.caching.keys import Place
 from extensions.caching.link import Unavailable
-from extensions.logs import Answered, Logs, request_id_of, trace_id_of, write_request
+from extensions.caching.values import Entry
+from extensions.database.counting import Counted, counting
+from extensions.logs import Answered, Logs, name_lines, request_id_of, trace_id_of, write_request
 from extensions.monitoring.requests import ROUTE
 from extensions.rate_limiting import RateLimiting
 from extensions.rate_limiting import State as Limiting
@@ -28,7 +34,10 @@ from extensions.rate_limiting.ahead import Ahead
 from extensions.rate_limiting.answers import told
 from extensions.rate_limiting.counting import Standing
 from haven.api.cached import EXTENSION, CacheRule, place_of
-from haven.api.guard import SIGNED_IN, is_signed_in_administrator
+from haven.api.guard import FAILED, SIGNED_IN, is_signed_in_administrator
+from haven.api.listing import Listing
+from haven.api.resource import API, CACHED, page_parts
+from haven.db.session import set_tenant, tell_along
 from haven.identity.principals import Principal, Principals, Seen
 from haven.runtime import Runtime
 
@@ -40,23 +49,38 @@ _BEARER: Final = "Bearer "
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view without arguments whose answers are stored."""
+    """A view without arguments whose answers are stored. ``listing`` is the list that it shows, where it is one."""
 
     path: str
     permission: str
     rule: CacheRule
     life_s: float
+    listing: Listing | None
 
     def admits(self, principal: Principal) -> bool:
         return self.permission == SIGNED_IN or self.permission in principal.permissions
 
 
-class Hit(NamedTuple):
-    """An answer that may be given, and where its caller stands in the limits; nowhere where he has none."""
+@dataclass(slots=True)
+class Asked:
+    """A request."""
 
-    guess: Guess
+    environ: Environ
+    began: float
+    request_id: str
+    is_fresh: bool
+    """It asks for what is computed now."""
+    counted: Counted | None = None
+    """The statements that it took, where any were."""
+
+
+class Admitted(NamedTuple):
+    """A caller who may have the view's answer, where he stands in the limits, and what is stored for him and counts."""
+
     principal: Principal
-    standings: tuple[Standing, ...] = ()
+    place: Place
+    standings: tuple[Standing, ...]
+    entry: Entry | None
 
 
 class FastPath:
@@ -68,7 +92,9 @@ class FastPath:
 
     def __init__(self, app: Flask, headers: Iterable[tuple[str, str]]) -> None:
         self.answered = 0
-        """How many requests it has answered."""
+        """How many requests it has answered with what was stored."""
+        self.computed = 0
+        """How many with what it has computed."""
         self.observers: list[Callable[[Answered], None]] = []
         """Told of each of them, as what is hung into Flask does not see them."""
         self._behind = app.wsgi_app
@@ -84,14 +110,32 @@ class FastPath:
         view = self._views.get(environ["PATH_INFO"])
         if view is None or _is_unusual(environ):
             return self._behind(environ, start_response)
-        began = time.perf_counter()
-        hit = self._hit(view, environ)
-        if hit is None:
+        asked = _asked(environ)
+        admitted = self._admitted(view, asked)
+        answer = None if admitted is None else self._found(view, admitted, asked)
+        if admitted is None or answer is None:
             return self._behind(environ, start_response)
-        return self._answer(view, hit, began, environ, start_response)
+        return self._answer(view, admitted, answer, asked, start_response)
 
-    def _hit(self, view: View, environ: Environ) -> Hit | None:
+    def _found(self, view: View, admitted: Admitted, asked: Asked) -> Answer | None:
+        entry = admitted.entry
+        if entry is not None:
+            self.answered += 1
+            return Answer(HIT, entry.head, entry.body, entry.age_s())
+        if view.listing is None:
+            return None
+        name_lines(asked.request_id, trace_id_of(asked.environ.get("HTTP_TRACEPARENT")))
+        with counting(f"GET {view.path}") as asked.counted:
+            answer = self._computed(view, admitted, asked)
+        if answer is not None and answer.outcome in (HIT, STALE_HIT):
+            self.answered += 1
+        elif answer is not None:
+            self.computed += 1
+        return answer
+
+    def _admitted(self, view: View, asked: Asked) -> Admitted | None:
         """What Redis confirms of what this process keeps; None: this request is the app's."""
+        environ = asked.environ
         seen = self._principals.seen(environ["HTTP_AUTHORIZATION"].removeprefix(_BEARER).strip())
         if seen is None or not view.admits(seen.principal) or self._runtime.redis_is_away:
             return None
@@ -99,37 +143,83 @@ class FastPath:
         place = place_of(
             view.rule, seen.principal, view.path, environ["QUERY_STRING"].encode("latin-1"), accept
         )
-        guess = self._caching.cache.guess(place)
-        if guess is None:
+        guess = None if asked.is_fresh else self._caching.cache.guess(place)
+        if guess is None and view.listing is None:
             return None
         if self._is_exempt(seen.principal):
-            return self._confirmed(seen, guess)
+            return self._confirmed(seen, guess, place)
         ahead = self._limiting.ahead(f"GET {view.path}", seen.principal.actor) if self._limiting else None
-        return None if ahead is None else self._counted(seen, guess, ahead, environ)
+        return None if ahead is None else self._counted(seen, guess, place, ahead, environ)
 
-    def _confirmed(self, seen: Seen, guess: Guess) -> Hit | None:
-        stored, versions = self._exchange(seen.command + guess.question.command, 2)
-        is_so = stored == seen.stored and self._caching.cache.is_right(guess, versions)
-        return Hit(guess, seen.principal) if is_so else None
+    def _confirmed(self, seen: Seen, guess: Guess | None, place: Place) -> Admitted | None:
+        stored, versions = self._exchange(seen.command, guess)
+        return self._if_so(seen, stored, guess, versions, place)
 
-    def _counted(self, seen: Seen, guess: Guess, ahead: Ahead, environ: Environ) -> Hit | None:
-        commands = seen.command + ahead.command + guess.question.command
-        stored, count, versions = self._exchange(commands, 3)
+    def _counted(
+        self, seen: Seen, guess: Guess | None, place: Place, ahead: Ahead, environ: Environ
+    ) -> Admitted | None:
+        stored, count, versions = self._exchange(seen.command + ahead.command, guess, 2)
         verdict = ahead.counted(environ, count)
-        if verdict is None or not verdict.is_allowed or stored != seen.stored:
+        if verdict is None or not verdict.is_allowed:
             return None
-        if not self._caching.cache.is_right(guess, versions):
-            return None
-        return Hit(guess, seen.principal, verdict.standings)
+        return self._if_so(seen, stored, guess, versions, place, verdict.standings)
 
-    def _exchange(self, commands: bytes, count: int) -> list[Any]:
-        """Redis's answers; None each where it is away, which the other clients of this process are told as well."""
+    def _if_so(
+        self,
+        seen: Seen,
+        stored: Any,
+        guess: Guess | None,
+        versions: Any,
+        place: Place,
+        standings: tuple[Standing, ...] = (),
+    ) -> Admitted | None:
+        if stored != seen.stored:
+            return None
+        is_right = guess is not None and self._caching.cache.is_right(guess, versions)
+        return Admitted(seen.principal, place, standings, guess.entry if guess and is_right else None)
+
+    def _computed(self, view: View, admitted: Admitted, asked: Asked) -> Answer | None:
+        """The page, computed once for all who ask for it now; None: something is wrong, and the app has words for it."""
+
+        def compute() -> tuple[bytes, bytes]:
+            assert view.listing is not None
+            arguments = Request(asked.environ).args
+            query = view.listing.parse(arguments)
+            with Session(self._runtime.engine) as session:
+                set_tenant(session, admitted.principal.tenant(asked.request_id))
+                tell_along(session)
+                page = view.listing.page(session, query)
+                session.commit()
+            return stored_parts(*page_parts(page, view.path, arguments))
+
         try:
-            return self._caching.cache.link.exchange(commands, count)
+            if asked.is_fresh:
+                return Answer(BYPASS, *compute())
+            fetched = self._caching.cache.fetch(
+                admitted.place, compute, lambda parts: parts, view.life_s, keeps_locally=True
+            )
+        except Exception as error:  # noqa: BLE001  whatever it is
+            asked.environ[FAILED] = error
+            return None
+        entry = fetched.entry
+        if entry is not None:
+            return Answer(fetched.outcome, entry.head, entry.body, entry.age_s())
+        assert fetched.value is not None
+        return Answer(fetched.outcome, *fetched.value)
+
+    def _exchange(self, commands: bytes, guess: Guess | None, count: int = 1) -> list[Any]:
+        """Redis's answers to so many commands, and to the guess's question if there is one.
+
+        None each where it is away, which the other clients of this process are told as well.
+        """
+        asked = commands if guess is None else commands + guess.question.command
+        try:
+            answers = self._caching.cache.link.exchange(asked, count + (guess is not None))
         except Unavailable as error:
             if isinstance(error.__cause__, redis.TimeoutError):
                 self._runtime.redis.hold_off.failed()
-            return [None] * count
+            return [None] * (count + 1)
+        return answers if guess is not None else [*answers, None]
 
     def _is_exempt(self, principal: Principal) -> bool:
         if self._limiting is None:
@@ -137,27 +227,27 @@ class FastPath:
         return self._runtime.settings.enable_admin_bypass and is_signed_in_administrator(principal)
 
     def _answer(
-        self, view: View, hit: Hit, began: float, environ: Environ, start_response: StartResponse
+        self, view: View, admitted: Admitted, answer: Answer, asked: Asked, start_response: StartResponse
     ) -> Iterable[bytes]:
-        status, headers, body = as_wsgi(hit.guess.entry, environ.get("HTTP_IF_NONE_MATCH"))
-        request_id = request_id_of(environ.get("HTTP_X_REQUEST_ID"))
+        status, headers, body = as_wsgi(answer, asked.environ.get("HTTP_IF_NONE_MATCH"))
         headers += self._headers
-        headers.append(("X-Request-ID", request_id))
-        if hit.standings:
-            headers += told(hit.standings)
-        environ[ROUTE] = view.path
+        headers.append(("X-Request-ID", asked.request_id))
+        if admitted.standings:
+            headers += told(admitted.standings)
+        asked.environ[ROUTE] = view.path
         start_response(status, headers)
-        self.answered += 1
+        counted = asked.counted
         answered = Answered(
             method="GET",
             route=view.path,
             status=int(status[:3]),
-            ms=(time.perf_counter() - began) * 1000,
+            ms=(time.perf_counter() - asked.began) * 1000,
             size=len(body),
-            caller=hit.principal.actor,
-            request_id=request_id,
-            trace_id=trace_id_of(environ.get("HTTP_TRACEPARENT")),
-            statements=0,
+            caller=admitted.principal.actor,
+            request_id=asked.request_id,
+            trace_id=trace_id_of(asked.environ.get("HTTP_TRACEPARENT")),
+            statements=counted.count if counted else 0,
+            statements_ms=counted.total_ms if counted else 0.0,
         )
         write_request(answered, self._slow_ms)
         for tell in self.observers:
@@ -180,17 +270,26 @@ def put_before(app: Flask, headers: Iterable[tuple[str, str]]) -> None:
 
 
 def _views_of(app: Flask) -> Iterable[View]:
+    lists = {f"{API}{resource.path}": resource.listing for resource in CACHED.values()}
     for rule in app.url_map.iter_rules():
         permission, cached = getattr(app.view_functions[rule.endpoint], "cached_under", ("", None))
         if cached is not None and not rule.arguments and "GET" in (rule.methods or ()):
-            yield View(rule.rule, permission, cached, app.config[cached.life])
+            yield View(rule.rule, permission, cached, app.config[cached.life], lists.get(rule.rule))
+
+
+def _asked(environ: Environ) -> Asked:
+    return Asked(
+        environ,
+        time.perf_counter(),
+        request_id_of(environ.get("HTTP_X_REQUEST_ID")),
+        wants_fresh(environ.get("HTTP_CACHE_CONTROL", "")),
+    )
 
 
 def _is_unusual(environ: Environ) -> bool:
-    """Whether it is no plain GET by a token, or asks for what is computed now."""
+    """Whether it is no plain GET by a token."""
     return (
         environ["REQUEST_METHOD"] != "GET"
         or not environ.get("HTTP_AUTHORIZATION", "").startswith(_BEARER)
         or bool(environ.get("SCRIPT_NAME"))
-        or wants_fresh(environ.get("HTTP_CACHE_CONTROL", ""))
     )

@@ -12,13 +12,15 @@ from sqlalchemy.orm import Session
 
 from extensions.caching.keys import NOBODY
 from haven.api.cached import CacheRule, cached_answer
-from haven.db.session import set_tenant
+from haven.db.session import set_tenant, tell_along
 from haven.errors import Forbidden, HavenError, NotSignedIn
 from haven.identity.permissions import PERMISSIONS
 from haven.identity.principals import Principal, Principals
 from haven.runtime import Runtime
 
 View = Callable[..., Any]
+FAILED: Final = "haven.failed"
+"""The key of the WSGI environment under which stands what went wrong when the answer was computed before Flask."""
 SIGNED_IN: Final = "signed-in"
 """The permission of views that are for everybody who is signed in."""
 
@@ -48,9 +50,7 @@ def requires(permission: str, cached: CacheRule | None = None) -> Callable[[View
                 )
 
             def computed() -> Any:
-                session = current_session()
-                set_tenant(session, principal.tenant(g.get("request_id", "")))
-                return in_transaction(session, view, *args, **kwargs)
+                return _in_own_transaction(principal, view, args, kwargs)
 
             return computed() if cached is None else cached_answer(cached, principal, computed)
 
@@ -68,6 +68,17 @@ def requires(permission: str, cached: CacheRule | None = None) -> Callable[[View
         return guarded
 
     return decorate
+
+
+def _in_own_transaction(principal: Principal, view: View, args: Any, kwargs: Any) -> Any:
+    """What the view answers in a transaction of the caller's agency, or what has already gone wrong in its place."""
+    if (failed := request.environ.pop(FAILED, None)) is not None:
+        raise failed
+    session = current_session()
+    if request.method == "GET":
+        tell_along(session)
+    set_tenant(session, principal.tenant(g.get("request_id", "")))
+    return in_transaction(session, view, *args, **kwargs)
 
 
 def in_transaction(session: Session, view: View, *args: Any, **kwargs: Any) -> Any:

@@ -16,7 +16,7 @@ from werkzeug.datastructures import MultiDict
 from haven.api.bodies import body
 from haven.api.cached import CacheRule, shape_of
 from haven.api.conditional import etag, expected_version, not_modified
-from haven.api.encoding import json_response
+from haven.api.encoding import encode, json_response
 from haven.api.guard import current_session, requires
 from haven.api.idempotency import idempotent
 from haven.api.listing import LIMIT_DEFAULT, LIMIT_MAX, SEARCH_MAX, Listing, Page, next_link
@@ -133,7 +133,13 @@ def list_answer(listing: Listing) -> Response:
 
 def page_answer(page: Page) -> Response:
     """A page of a list as the answer to the request at hand."""
-    return json_response(page.document(), headers=link_of(page, request.path, request.args))
+    headers, body = page_parts(page, request.path, request.args)
+    return Response(body, headers=headers)
+
+
+def page_parts(page: Page, path: str, arguments: MultiDict[str, str]) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a page that was asked for at ``path``."""
+    return {"Content-Type": "application/json", **link_of(page, path, arguments)}, encode(page.document())
 
 
 def link_of(page: Page, path: str, arguments: MultiDict[str, str]) -> dict[str, str]:

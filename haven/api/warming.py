@@ -15,8 +15,7 @@ from extensions.caching.answers import stored_parts
 from extensions.caching.cache import MISS, Cache
 from haven.api.cached import CacheRule, place_of
 from haven.api.encoding import encode
-from haven.api.listing import Page
-from haven.api.resource import API, CACHED, Resource, link_of
+from haven.api.resource import API, CACHED, Resource, page_parts
 from haven.db.session import tenant_session
 from haven.identity.permissions import ROLES
 from haven.identity.principals import Principal
@@ -63,11 +62,6 @@ def document(value: Any) -> tuple[dict[str, str], bytes]:
     return _JSON, encode(value)
 
 
-def page(found: Page, path: str) -> tuple[dict[str, str], bytes]:
-    """Headers and body of the first page of a list."""
-    return _JSON | link_of(found, path, MultiDict()), encode(found.document())
-
-
 def _answers_of(target: str) -> tuple[Warmed, ...]:
     return WARMED[target] if target in WARMED else (_of_resource(CACHED[target]),)
 
@@ -77,7 +71,8 @@ def _of_resource(resource: Resource) -> Warmed:
     assert rule is not None
 
     def compute(session: Session) -> tuple[dict[str, str], bytes]:
-        return page(resource.listing.page(session, resource.listing.parse(MultiDict())), path)
+        nothing = MultiDict[str, str]()
+        return page_parts(resource.listing.page(session, resource.listing.parse(nothing)), path, nothing)
 
     return Warmed(rule, path, f"{resource.permission}:read", compute)
 

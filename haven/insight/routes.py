@@ -8,14 +8,15 @@ from typing import Final
 from flask import Response, request
 from flask_smorest import Blueprint
 from sqlalchemy.orm import Session
+from werkzeug.datastructures import MultiDict
 
 from haven.api.cached import CacheRule, shape_of
 from haven.api.encoding import json_response
 from haven.api.from_replica import stored_from_replica
 from haven.api.guard import current_session, requires
 from haven.api.listing import LIMIT_DEFAULT, Page
-from haven.api.resource import API, page_answer, page_schema, problems
-from haven.api.warming import WARMED, Warmed, document, page
+from haven.api.resource import API, page_answer, page_parts, page_schema, problems
+from haven.api.warming import WARMED, Warmed, document
 from haven.insight import parameters, schemas, service
 from haven.insight.activity import EVENTS, Place
 from haven.insight.figures import FIGURES
@@ -71,7 +72,7 @@ def _warm_stats(session: Session) -> tuple[dict[str, str], bytes]:
 
 
 def _warm_activity(session: Session) -> tuple[dict[str, str], bytes]:
-    return page(_page(session, LIMIT_DEFAULT, None), _ACTIVITY_PATH)
+    return page_parts(_page(session, LIMIT_DEFAULT, None), _ACTIVITY_PATH, MultiDict())
 
 
 WARMED["dashboard"] = (

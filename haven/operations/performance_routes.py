@@ -8,6 +8,8 @@ from typing import Any, Final
 from flask import Response, current_app, request
 
 from extensions.contract import Health
+from extensions.memory import NAME as MEMORY
+from extensions.memory import State as MemoryState
 from extensions.monitoring import NAME, STATEMENT, State, performance_metrics, stats
 from extensions.monitoring.sketch import merged
 from haven.api.encoding import json_response
@@ -16,6 +18,7 @@ from haven.api.health import detailed_report
 from haven.api.resource import problems
 from haven.errors import Fault, Invalid, NotFound, Unavailable
 from haven.operations import database_report as database
+from haven.operations import memory_schemas
 from haven.operations import performance_parameters as parameters
 from haven.operations import performance_schemas as schemas
 from haven.operations.monitoring_routes import monitoring
@@ -137,6 +140,25 @@ def read_database() -> Response:
         "window_s": window_s,
         "statements": stats.rates(statements, window_s),
         **database.database_report(current_session()),
+    }
+    return json_response(answer)
+
+
+@monitoring.route("/monitoring/memory", methods=["GET"])
+@requires("monitoring:read")
+@monitoring.response(200, memory_schemas.MemoryReport)
+@monitoring.doc(
+    summary="Memory, CPU and collections of every process, and what to change", responses=problems(503)
+)
+def read_memory() -> Response:
+    state: MemoryState | None = current_app.extensions.get(MEMORY)
+    if state is None:
+        raise Unavailable("Memory is not among this server's EXTENSIONS.")
+    stats = state.stats()
+    answer = {
+        **stats,
+        "processes": [one | {"at": _time(one["at"])} for one in stats["processes"]],
+        "recommendations": state.recommendations(stats, current_app.config),
     }
     return json_response(answer)
 

@@ -95,7 +95,8 @@ class Unit(Versioned, Base):
         CheckConstraint("length(payment_reference) BETWEEN 1 AND 12", name="payment_reference"),
         owned_key("property_id", "property"),
         UniqueConstraint("agency_id", "payment_reference"),
-        UniqueConstraint("agency_id", "property_id", "label"),
+        # With the status, so that the units of a property are counted from it alone.
+        UniqueConstraint("agency_id", "property_id", "label", postgresql_include=["status"]),
         Index(None, "agency_id", "account_key"),
         Index(None, "agency_id", "status", "id"),
         Index(None, "agency_id", "label", "id"),

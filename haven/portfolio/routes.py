@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from flask_smorest import Blueprint
 from marshmallow import fields
-from sqlalchemy import func, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import func, join, select, true
 
 from haven.api.fields import Money
 from haven.api.listing import Filter, Listing
@@ -47,14 +46,15 @@ OWNERS = Resource(
 )
 register(owners, OWNERS)
 
-_lettable = aliased(Unit)
-_of_property = (_lettable.agency_id == Property.agency_id, _lettable.property_id == Property.id)
-_unit_count = select(func.count()).where(*_of_property).correlate(Property).scalar_subquery()
-_occupied_count = (
-    select(func.count())
-    .where(*_of_property, _lettable.status == "OCCUPIED")
+# Both counts from one look at the units of a property, for the properties of one page.
+_units = (
+    select(
+        func.count().label("unit_count"),
+        func.count().filter(Unit.status == "OCCUPIED").label("occupied_count"),
+    )
+    .where(Unit.agency_id == Property.agency_id, Unit.property_id == Property.id)
     .correlate(Property)
-    .scalar_subquery()
+    .lateral("units")
 )
 _PROPERTY_COLUMNS = (
     "name code kind address location county latitude longitude status owner_id".split()
@@ -69,7 +69,9 @@ PROPERTIES = Resource(
         "property",
         Property.id,
         {name: getattr(Property, name) for name in (*_PROPERTY_COLUMNS, *_COMMON)}
-        | {"unit_count": _unit_count, "occupied_count": _occupied_count},
+        | {"unit_count": _units.c.unit_count, "occupied_count": _units.c.occupied_count},
+        joined=join(Property, _units, true()),
+        is_widened=True,
         filters={
             "name": Filter(Property.name, fields.String()),
             "code": Filter(Property.code, fields.String()),

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from sqlalchemy import text
 
 from haven.app import create_app
@@ -68,10 +69,111 @@ def test_the_answer_and_its_headers_are_those_of_flask(app, admin, fast, path):
         assert set(quick.headers.keys()) == set(slow.headers.keys())
 
 
+LISTS = (
+    "/units",
+    "/properties",
+    "/tenants?limit=2",
+    "/leases?sort=start_date",
+    "/units?include_total=true&q=a1",
+)
+
+
+@contextlib.contextmanager
+def computing(fast, times: int) -> Iterator[None]:
+    """So many pages of the block are computed before Flask."""
+    before = fast.computed
+    yield
+    assert fast.computed - before == times
+
+
+@pytest.mark.req("C5", "D4")
+@pytest.mark.parametrize("path", LISTS)
+def test_a_page_that_is_computed_is_flasks_too(app, admin, fast, path):
+    let_a_flat(admin)
+    assert admin.get(path).status_code == 200
+    for headers in ({}, {"If_None_Match": admin.get(path).headers["ETag"]}):
+        with computing(fast, 1), answering(fast, 0):
+            quick = admin.get(path, Cache_Control="no-cache", **headers)
+        slow = through_flask(app, admin, path, Cache_Control="no-cache", **headers)
+        assert slow.headers["X-Cache"] == quick.headers["X-Cache"] == "BYPASS"
+        assert (quick.status, quick.get_data()) == (slow.status, slow.get_data())
+        told = [{n: v for n, v in one.headers.items() if n not in OF_ONE_ANSWER} for one in (quick, slow)]
+        assert told[0] == told[1]
+        assert set(quick.headers.keys()) == set(slow.headers.keys())
+
+
+def test_a_page_that_was_cleared_is_computed_and_stored(app, admin, fast):
+    warm(admin, "/owners")
+    admin.made("/owners", full_name="Njeri")
+    with computing(fast, 1):
+        found = admin.get("/owners")
+    assert (found.headers["X-Cache"], [one["full_name"] for one in found.get_json()["data"]]) == (
+        "MISS",
+        ["Njeri"],
+    )
+    with answering(fast, 1), computing(fast, 0):
+        assert admin.get("/owners").get_data() == found.get_data()
+
+
+@pytest.mark.parametrize("query", ["limit=0", "colour=red", "cursor=x", "limit=2&limit=3", "q=%00"])
+def test_what_is_wrong_with_a_query_flask_says_without_asking_anew(app, admin, fast, query):
+    warm(admin, "/units")
+    with computing(fast, 0):
+        quick = admin.get(f"/units?{query}")
+    slow = through_flask(app, admin, f"/units?{query}")
+    told = [{n: v for n, v in one.get_json().items() if n != "request_id"} for one in (quick, slow)]
+    assert quick.status_code == slow.status_code == 422
+    assert told[0] == told[1]
+
+
+@pytest.mark.req("D1")
+def test_a_full_pool_is_waited_for_once(settings, caller_of):
+    app = create_app(dataclasses.replace(settings, db_pool_min=1, db_pool_max=1, db_pool_timeout=0.3))
+    by = dataclasses.replace(caller_of(), client=app.test_client())
+    warm(by, "/units")
+    pool = app.extensions["haven"].engine.pool
+    asked = []
+    take = pool.connect
+
+    def asking():
+        asked.append("a connection")
+        return take()
+
+    pool.connect = asking
+    held = take()
+    try:
+        busy = by.get("/units", Cache_Control="no-cache")
+    finally:
+        held.close()
+    assert (busy.status_code, busy.headers["Retry-After"], len(asked)) == (503, "2", 1)
+    assert by.get("/units", Cache_Control="no-cache").status_code == 200
+
+
+@pytest.mark.req("M1")
+def test_the_statements_of_a_page_are_counted(admin, fast, log):
+    warm(admin, "/units")
+    with computing(fast, 1):
+        admin.get("/units", Cache_Control="no-cache")
+    line = json.loads(log.getvalue().splitlines()[-1])
+    assert (line["event"], line["statements"]) == ("request", 1)
+    assert line["statements_ms"] > 0
+
+
+@pytest.mark.req("D6")
+def test_a_slow_statement_says_of_which_page_and_request_it_is(settings, caller_of):
+    app = create_app(dataclasses.replace(settings, slow_query_threshold=0))
+    by = dataclasses.replace(caller_of(), client=app.test_client())
+    warm(by, "/units")
+    with computing(app.extensions["fast_path"], 1):
+        by.get("/units", Cache_Control="no-cache", X_Request_ID="of-this-page")
+    slow = app.extensions["database"]["watch"].slow[-1]
+    assert (slow.context, slow.text[:11]) == ("GET /api/v1/units", "SELECT CAST")
+    assert structlog.contextvars.get_contextvars()["request_id"] == "of-this-page"
+
+
 def test_what_is_unusual_goes_to_flask(admin, fast):
     warm(admin, "/units")
-    with answering(fast, 0):
-        assert admin.get("/units", Cache_Control="no-cache").headers["X-Cache"] == "BYPASS"
+    with answering(fast, 0), computing(fast, 0):
         assert admin("HEAD", "/units").status_code == 200
         assert admin.get("/units/").status_code == 200
         assert admin.get("/units?limit=0").status_code == 422
@@ -169,7 +271,7 @@ def test_what_is_held_by_a_write_that_is_being_committed_is_not_served(app, admi
     with answering(fast, 0):
         assert admin.get("/units").headers["X-Cache"] == "BYPASS"
     generations.settle(str(admin.agency_id), ["unit"], "token")
-    with answering(fast, 1):
+    with computing(fast, 1), answering(fast, 2):
         warm(admin, "/units")
         admin.get("/units")
 

@@ -35,7 +35,7 @@ from tests.support.builders import a_lease
 from tests.support.live import clean_environ
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 20
+PATIENCE_S = 60
 PLACES = 2
 
 

@@ -64,3 +64,10 @@ def test_a_secret_is_never_shown_in_an_error():
 
 def test_the_page_of_settings_is_up_to_date(checkout):
     assert (checkout / "docs/settings.md").read_text() == page()
+
+
+def test_the_levels_of_memory_rise():
+    with pytest.raises(SettingsError) as raised:
+        load_settings(GOOD | {"MEMORY_WARNING": "85"})
+    assert "MEMORY_WARNING must be under MEMORY_CRITICAL" in str(raised.value)
+    assert "found 85, 80 and 90" in str(raised.value)
