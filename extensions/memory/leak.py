@@ -35,7 +35,13 @@ _STEP_SAYS_MORE: Final = 1.2
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a process's memory does. ``bytes_per_point``: what a point adds; ``confidence`` is from 0 to 1."""
+    """What a process's memory does.
+
+    Args:
+        bytes_per_point: what a point adds.
+        confidence: that it rises, from 0 to 1.
+        is_suspect: one of the last points looked like a leak.
+    """
 
     bytes_per_point: float = 0.0
     confidence: float = 0.0
@@ -72,7 +78,7 @@ class LeakDetector:
         self._quiet = 0 if is_confirmed else self._quiet + 1
         is_leak = is_confirmed or (self.verdict.is_leak and self._quiet < CLEARS_AFTER)
         trend, step = found or (self._plain(), 1)
-        self.verdict = Verdict(trend.slope / step, 1 - trend.p_value, found is not None, is_leak)
+        self.verdict = Verdict(trend.slope / step, 1 - trend.p_value, any(self._found), is_leak)
         return self.verdict
 
     def _plain(self) -> Trend:
