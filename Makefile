@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench bench-callbacks bench-dashboard bench-monitoring bench-memory bench-bulk bench-exports check format lock clean
+.PHONY: help run test test-long bench bench-callbacks bench-dashboard bench-monitoring bench-memory bench-bulk bench-exports bench-peers bench-pages check format lock clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -38,6 +38,12 @@ bench-dashboard: $(READY) ## Measure: the dashboard with up to 1.2 million payme
 
 bench-monitoring: $(READY) ## Measure: what monitoring costs a request, with and without in turn
 	@$(BIN)/python -m benchmarks.monitoring_overhead $(ARGS)
+
+bench-peers: $(READY) ## Measure: a page of properties beside Express, Fastify, Django … (installs them; Node is optional)
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
+
+bench-pages: $(READY) ## Measure: the 10,000th page of each list against its first (some minutes, 3 GB)
+	@$(BIN)/python -m benchmarks.pages $(ARGS)
 
 bench-memory: $(READY) ## Measure: what watching memory costs a request, with and without in turn
 	@$(BIN)/python -m benchmarks.memory_overhead $(ARGS)

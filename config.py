@@ -6,6 +6,7 @@ start with one sentence for each fault that names the variable, the rule and wha
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ DEFAULT_EXTENSIONS = (
     "extensions.memory:Memory",
     "extensions.monitoring:Monitoring",
     "extensions.jobs:Jobs",
+    "extensions.alerting:Alerting",
 )
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -237,6 +239,21 @@ class Settings:
         False, "Webhooks may reach private and loopback addresses; only for development"
     )
 
+    # Alerts: who is told of those of the platform
+    alert_emails: tuple[str, ...] = _setting(
+        (), "Who is mailed when an alert fires and when it is over, comma separated; needs SMTP_URL"
+    )
+    alert_webhook_url: str = _setting(
+        "", "Where alerts are posted as Standard Webhooks, alert.firing; empty: nowhere", unit="URL"
+    )
+    alert_webhook_secret: str = _setting("", "Signs them: whsec_ and base64; empty: they are not signed")
+    alert_slack_url: str = _setting(
+        "", "Incoming webhook of Slack, or of what takes the same (Mattermost); empty: nowhere", unit="URL"
+    )
+    alert_history_days: int = _setting(
+        90, "How long alerts that are over are kept", unit="days", low=1, high=3650
+    )
+
     # Caching, monitoring (read by the extensions that come with them)
     enable_cache: bool = _setting(True, "false: nothing is stored, every answer is computed")
     cache_redis_url: str = _setting(
@@ -411,7 +428,7 @@ def _out_of_range(name: str, value: Any, rule: Mapping[str, Any]) -> list[str]:
 
 
 def _contradictions(s: Settings) -> list[str]:
-    return [*_wrong_addresses(s), *_wrong_choices(s), *_wrong_mail(s)]
+    return [*_wrong_addresses(s), *_wrong_choices(s), *_wrong_mail(s), *_wrong_alerts(s)]
 
 
 def _wrong_addresses(s: Settings) -> list[str]:
@@ -484,6 +501,37 @@ def _wrong_mail(s: Settings) -> list[str]:
             "SMS_USERNAME and SMS_API_KEY are missing: SMS_URL is set, and the gateway asks for both."
         )
     return faults
+
+
+def _wrong_alerts(s: Settings) -> list[str]:
+    faults = [
+        f"ALERT_EMAILS must hold e-mail addresses; found {one!r}." for one in s.alert_emails if "@" not in one
+    ]
+    if s.alert_emails and not (s.smtp_url or s.mail_folder):
+        faults.append("SMTP_URL is missing: ALERT_EMAILS is set, and a mail needs a server.")
+    for name in ("alert_webhook_url", "alert_slack_url"):
+        url = getattr(s, name)
+        if url and not _is_web_address(url):
+            faults.append(f"{name.upper()} must be a whole address that starts with http:// or https://.")
+    if s.alert_webhook_secret and not _is_signing_secret(s.alert_webhook_secret):
+        faults.append("ALERT_WEBHOOK_SECRET must be whsec_ and at least 24 bytes in base64.")
+    return faults
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_signing_secret(text: str) -> bool:
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        return False
+    return text.startswith("whsec_") and len(key) >= 24
 
 
 def _is_network(text: str) -> bool:

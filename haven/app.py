@@ -10,6 +10,7 @@ from flask_sqlalchemy import SQLAlchemy
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config import Settings, load_settings
+from extensions.alerting import NAME as ALERTING
 from extensions.database import Database, reading_of
 from extensions.loader import load_extensions, run_after_fork
 from extensions.memory import refuse_outermost
@@ -41,6 +42,7 @@ from haven.insight.routes import blueprint as insight
 from haven.leasing.routes import blueprints as leasing
 from haven.notifications.routes import blueprint as notifications
 from haven.operations import ops_pages, rate_limits
+from haven.operations.alert_turns import PostgresStore
 from haven.operations.cache_routes import blueprint as cache
 from haven.operations.kinds import QUEUES
 from haven.operations.metric_history import RollupHistory
@@ -94,6 +96,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     places = min(settings.event_streams, settings.web_threads // 2)
     app.extensions[STREAMS] = Streams(places, settings.event_stream_life)
     _start_monitoring(app)
+    _start_alerting(app)
     _register_blueprints(app)
     register_problem_handlers(app)
     app.after_request(_secure)
@@ -125,6 +128,8 @@ def _flask_settings(settings: Settings) -> dict[str, Any]:
         "MEMORY_SHED_LAST": _SHED_LAST,
         "MEMORY_SHED_FIRST": _SHED_FIRST,
         "MONITORING_IS_OPERATOR": guard.is_known_operator,
+        # The clock does (haven/operations/alert_turns.py).
+        "ALERT_INTERVAL": 0,
     }
 
 
@@ -164,6 +169,12 @@ def _start_monitoring(app: Flask) -> None:
         return
     runtime: Runtime = app.extensions["haven"]
     state.reader.history = RollupHistory(runtime.engine)
+
+
+def _start_alerting(app: Flask) -> None:
+    state = app.extensions.get(ALERTING)
+    if state is not None:
+        state.store = PostgresStore(app.extensions["haven"])
 
 
 def _register_blueprints(app: Flask) -> None:

@@ -15,6 +15,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "down": ("haven.stack_commands:down", "Stop what `haven up` started; the data stays."),
     "status": ("haven.stack_commands:status", "Show each process of the stack: state, pid, address."),
     "db": ("haven.db.commands:db", "Upgrade, downgrade and inspect the database schema."),
+    "alerts": (
+        "haven.operations.alert_commands:alerts",
+        "Show alerts and their rules; the rules for Prometheus; send a test.",
+    ),
     "cache": ("haven.operations.cache_commands:cache", "Clear, warm and read the cache."),
     "cron": (
         "haven.operations.cron_commands:cron",

@@ -6,13 +6,18 @@ import uuid
 from typing import Any
 
 from haven.notifications import service as notifications
-from haven.operations import webhook_health, webhooks
+from haven.operations import alert_delivery, webhook_health, webhooks
 from haven.operations.jobs import JobContext
 
 
 def webhook_deliver(context: JobContext, delivery_id: str) -> dict[str, Any]:
     """Send one event to one webhook."""
     return webhooks.deliver(context, uuid.UUID(delivery_id), webhook_health.note)
+
+
+def alert_send(context: JobContext, channel: str, message_id: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """Tell one channel that an alert fires, or that it is over."""
+    return alert_delivery.send(context, channel, message_id, payload)
 
 
 def notification_send(

@@ -9,13 +9,14 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from extensions.alerting.evaluator import INTERVAL_S
 from haven.billing import service as billing
 from haven.bulk.leftovers import remove_uploads
 from haven.files import service as files
 from haven.insight.reports import service as reports
 from haven.leasing import service as leasing
 from haven.notifications.reminders import tell_of_invoices
-from haven.operations import cache, maintenance, metric_history
+from haven.operations import alert_turns, cache, maintenance, metric_history
 from haven.payments import service as payments
 from haven.runtime import Runtime
 
@@ -52,6 +53,8 @@ TASKS: Final = (
     Task("cache_warm", 300, cache.keep_warm),
     Task("cache_debts", 30, act_once=cache.settle_debts),
     Task("metric_rollup", 60, metric_history.roll_up),
+    Task("alerts", INTERVAL_S, act_once=alert_turns.evaluate_rules),
+    Task("old_alerts", 3600, alert_turns.remove_old),
     Task("expired_rows", 3600, maintenance.remove_expired),
     Task("export_files", 3600, files.remove_expired),
     Task("old_jobs", 3600, maintenance.remove_old_jobs),

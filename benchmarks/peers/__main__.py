@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from flask import Flask
-from sqlalchemy import create_engine
 
 from benchmarks.callbacks.load import numbered
 from benchmarks.peers.programs import (
@@ -35,15 +33,11 @@ from benchmarks.peers.programs import (
     running,
 )
 from benchmarks.peers.wire import ask, count_answers, request
+from benchmarks.support import administrator_key, run_script
 from config import load_settings
 from haven.app import create_app
-from haven.db.migrate import sqlalchemy_url
 from haven.db.prepare import APP_ROLE, OWNER_ROLE
-from haven.db.session import tenant_session
-from haven.identity.models import ApiKey
-from haven.identity.tokens import new_api_key
-from tests.api.conftest import make_user
-from tests.support.servers import Addresses, ThrowAwayServers, superuser_cursor
+from tests.support.servers import Addresses, ThrowAwayServers
 
 HERE: Final = Path(__file__).parent
 DATABASE: Final = "haven_peers"
@@ -99,15 +93,7 @@ def main(rounds: int, seconds: float, out: Path | None) -> None:
 def _start(addresses: Addresses, folder: Path, stack: ExitStack, *, with_node: bool) -> list[Way]:
     addresses.new_database(DATABASE)
     superuser_url = addresses.superuser_url.rpartition("/")[0] + f"/{DATABASE}"
-    with superuser_cursor(superuser_url) as cursor:
-        for statement in (
-            (HERE / "rows.sql")
-            .read_text()
-            .format(agencies=AGENCIES, properties=PROPERTIES, units=UNITS)
-            .split(";\n")
-        ):
-            if statement.strip():
-                cursor.execute(statement)
+    run_script(superuser_url, HERE / "rows.sql", agencies=AGENCIES, properties=PROPERTIES, units=UNITS)
     haven = {
         "DATABASE_URL": addresses.database_url(APP_ROLE, DATABASE),
         "DATABASE_OWNER_URL": addresses.database_url(OWNER_ROLE, DATABASE),
@@ -118,7 +104,7 @@ def _start(addresses: Addresses, folder: Path, stack: ExitStack, *, with_node: b
         "LOG_LEVEL": "INFO",
     }
     agency_id = uuid.UUID(numbered(1, 7))
-    token = _key(create_app(load_settings(haven)), haven["DATABASE_URL"], agency_id)
+    token = administrator_key(create_app(load_settings(haven)), haven["DATABASE_URL"], agency_id)
     signed_in = {"Authorization": f"Bearer {token}"}
     peer = {
         "PEER_DATABASE_URL": superuser_url,
@@ -154,26 +140,6 @@ def _start(addresses: Addresses, folder: Path, stack: ExitStack, *, with_node: b
     for way in ways:
         _check(way, body)
     return ways
-
-
-def _key(app: Flask, database_url: str, agency_id: uuid.UUID) -> str:
-    """An API key of an administrator of the agency that is asked for."""
-    engine = create_engine(sqlalchemy_url(database_url))
-    key = new_api_key(agency_id)
-    user_id, _ = make_user(app, engine, agency_id, "AGENCY_ADMIN")
-    with tenant_session(engine, agency_id) as session:
-        session.add(
-            ApiKey(
-                agency_id=agency_id,
-                name="bench",
-                prefix=key.prefix,
-                secret_hash=key.hash,
-                scopes=["*"],
-                created_by=user_id,
-            )
-        )
-    engine.dispose()
-    return key.text
 
 
 def _check(way: Way, body: bytes) -> None:

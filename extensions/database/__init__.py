@@ -94,6 +94,7 @@ class Database(Base):
         watch: Watch = state["watch"]
         yield Metric("database_statements_total", watch.count)
         yield Metric("database_statement_ms_total", watch.total_ms)
+        yield Metric("database_statements_slow_total", watch.slow_count)
         yield Metric("database_slow_statements", len(watch.slow))
         for name, value in _pool_numbers(state["engine"]).items():
             yield Metric(f"database_pool_{name}", value)

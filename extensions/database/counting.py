@@ -95,6 +95,7 @@ class Watch:
     ) -> None:
         self.slow: deque[SlowStatement] = deque(maxlen=kept)
         self.count = 0
+        self.slow_count = 0
         self.total_ms = 0.0
         self._threshold_ms = threshold_ms
         self._on_slow = on_slow
@@ -125,6 +126,7 @@ class Watch:
         if ms >= self._threshold_ms:
             statement = SlowStatement(normalised(text), ms, time.time(), self._where())
             self.slow.append(statement)
+            self.slow_count += 1
             self._on_slow(statement)
 
 

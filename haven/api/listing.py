@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 from marshmallow import ValidationError, fields
@@ -45,6 +45,8 @@ CREATED_AT: Final = "created_at"
 
 _RESERVED = frozenset({"limit", "cursor", "sort", "q", "include_total"})
 _ORDERED = ("gte", "lte")
+_Part = Literal["all", "present", "missing"]
+_Begins = Literal["first", "in value", "in null"]
 Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 
 
@@ -197,46 +199,57 @@ class Listing:
     def _rows(self, session: Session, query: Query, column: Any) -> Sequence[Any]:
         """One row more than the page has, where there is one. Rows that lack the sort's value come last, up or down.
 
-        Descending, those that have it are read first and the others after them: an index read backwards has them the
-        other way round. The second statement is needed only where the first does not fill the page.
+        Those that have it are read first and the others after them, each from where they begin in the index: an index read
+        backwards has them the other way round, and "after this value, or without any" is no place in one. The second
+        statement is needed only where the first does not fill the page.
         """
-        is_down = query.sort.startswith("-")
-        if not is_down or not getattr(column, "nullable", False):
-            return self._read(session, query, column, query.limit + 1)
+        if not getattr(column, "nullable", False):
+            return self._read(session, query, "all", query.limit + 1)
         rows: Sequence[Any] = []
         if query.cursor is None or query.cursor.value is not None:
-            rows = self._read(session, query, column, query.limit + 1, column.is_not(None))
+            rows = self._read(session, query, "present", query.limit + 1)
         missing = query.limit + 1 - len(rows)
         if missing:
             begun = query.cursor is not None and query.cursor.value is None
             afresh = query if begun else replace(query, cursor=None)
-            rows = [*rows, *self._read(session, afresh, column, missing, column.is_(None))]
+            rows = [*rows, *self._read(session, afresh, "missing", missing)]
         return rows
 
-    def _read(
-        self, session: Session, query: Query, column: Any, limit: int, *more: ColumnElement[bool]
-    ) -> Sequence[Any]:
-        found, conditions = self._ordered(query.sort), (*query.conditions, *more)
+    def _read(self, session: Session, query: Query, part: _Part, limit: int) -> Sequence[Any]:
+        values: dict[str, Any] = {"rows": limit}
+        begins: _Begins = "first"
         if query.cursor is not None:
-            conditions += (self._after(column, query.sort.startswith("-"), query.cursor),)
-        if conditions:
-            found = found.where(*conditions)
+            begins = "in value" if query.cursor.value is not None else "in null"
+            values |= {"after_id": query.cursor.id, "after_value": query.cursor.value}
+        found = self._ordered(query.sort, part, begins)
+        if query.conditions:
+            found = found.where(*query.conditions)
         # Not session.execute: these rows are no objects that the session would have to know.
-        return session.connection().execute(found, {"rows": limit}).all()
+        return session.connection().execute(found, values).all()
 
-    def _ordered(self, sort: str) -> Select[Any]:
-        """The list in an order; made once, as SQLAlchemy finds its text sooner for a statement that it has seen."""
-        known = self._in_order.get(sort)
-        if known is None:
-            column = self._sort_column(sort)
-            order = [self.key] if column is self.key else [column, self.key]
-            found = self._select(cast(column, Text).label("_sort"), cast(self.key, Text).label("_id"))
-            found = found.order_by(*(part.desc() if sort.startswith("-") else part.asc() for part in order))
-            known = self._in_order[sort] = found.limit(bindparam("rows", type_=Integer))
+    def _ordered(self, sort: str, part: _Part, begins: _Begins) -> Select[Any]:
+        """The list in an order; made once, as SQLAlchemy finds its text sooner for a statement that it has seen.
+
+        Args:
+            part: which rows: all, or those that have the sort's value, or those that lack it.
+            begins: where: at the first row, or after ``after_id`` and ``after_value``, which may be null.
+        """
+        known = self._in_order.get((sort, part, begins))
+        if known is not None:
+            return known
+        column, is_down = self._sort_column(sort), sort.startswith("-")
+        order = [self.key] if column is self.key else [column, self.key]
+        found = self._select(cast(column, Text).label("_sort"), cast(self.key, Text).label("_id"))
+        found = found.order_by(*(one.desc() if is_down else one.asc() for one in order))
+        if part != "all":
+            found = found.where(column.is_(None) if part == "missing" else column.is_not(None))
+        if begins != "first":
+            found = found.where(self._after(column, is_down, begins))
+        known = self._in_order[sort, part, begins] = found.limit(bindparam("rows", type_=Integer))
         return known
 
     @cached_property
-    def _in_order(self) -> dict[str, Select[Any]]:
+    def _in_order(self) -> dict[tuple[str, _Part, _Begins], Select[Any]]:
         return {}
 
     def one(self, session: Session, row_id: uuid.UUID) -> dict[str, Any]:
@@ -266,18 +279,19 @@ class Listing:
         # Ids rise with time: ordering by the primary key is ordering by creation, with no index of its own.
         return self.key if name == CREATED_AT else self.sorts[name]
 
-    def _after(self, column: Any, is_down: bool, cursor: Cursor) -> ColumnElement[bool]:
-        later: ColumnElement[bool] = self.key < cursor.id if is_down else self.key > cursor.id
+    def _after(self, column: Any, is_down: bool, begins: _Begins) -> ColumnElement[bool]:
+        after_id = bindparam("after_id", type_=Uuid)
+        later: ColumnElement[bool] = self.key < after_id if is_down else self.key > after_id
         if column is self.key:
             return later
-        if cursor.value is None:
+        if begins == "in null":
             rest: ColumnElement[bool] = column.is_(None) & later
             return rest
-        place = tuple_(cast(cursor.value, column.type), cast(cursor.id, Uuid))
+        after_value = bindparam("after_value", type_=column.type)
+        place = tuple_(cast(after_value, column.type), cast(after_id, Uuid))
         here = tuple_(column, self.key)
         beyond: ColumnElement[bool] = here < place if is_down else here > place
-        is_nullable = getattr(column, "nullable", False)
-        return beyond | column.is_(None) if is_nullable and not is_down else beyond
+        return beyond
 
     def _frame(self, arguments: MultiDict[str, str]) -> tuple[int, str, bool]:
         faults = []

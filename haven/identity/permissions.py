@@ -52,6 +52,10 @@ PERMISSIONS: Final[dict[str, str]] = {
     "rate_limits:read": "Read the rate limits and who was refused",
     "rate_limits:write": "Change rate limits",
     "monitoring:read": "Read how Haven does",
+    "alerts:read": "List and read alerts and silences",
+    "alerts:write": "Acknowledge alerts; silence them",
+    "alert_rules:read": "List and read alert rules",
+    "alert_rules:write": "Make, change and remove alert rules",
 }
 
 _SHARED = frozenset({"agency:read", "jobs:read"})
@@ -71,17 +75,20 @@ _READING = _SHARED | {
         "reports",
         "notifications",
         "exports",
+        "alerts",
+        "alert_rules",
     )
 }
 _PLATFORM_ONLY = frozenset(
     {"agencies:read", "agencies:write", "monitoring:read", "rate_limits:read", "rate_limits:write"}
-    | {"queues:write"}
+    | {"queues:write", "alert_rules:write"}
 )
 
 ROLES: Final[dict[str, frozenset[str]]] = {
     "PLATFORM_ADMIN": _PLATFORM_ONLY
     | {"agency:read", "users:read", "users:write", "api_keys:read", "api_keys:write", "audit:read"}
-    | {"jobs:read", "jobs:write", "jobs:admin", "cache:read", "cache:write"},
+    | {"jobs:read", "jobs:write", "jobs:admin", "cache:read", "cache:write"}
+    | {"alerts:read", "alerts:write", "alert_rules:read"},
     "AGENCY_ADMIN": frozenset(PERMISSIONS) - _PLATFORM_ONLY,
     "MANAGER": _READING
     | {
@@ -98,7 +105,8 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             "reports",
         )
     }
-    | {"users:read", "api_keys:read", "api_keys:write", "jobs:write", "notifications:write", "exports:write"},
+    | {"users:read", "api_keys:read", "api_keys:write", "jobs:write", "notifications:write", "exports:write"}
+    | {"alerts:write"},
     "ACCOUNTANT": _READING
     | {
         "owners:write",
@@ -110,7 +118,7 @@ ROLES: Final[dict[str, frozenset[str]]] = {
         "audit:read",
     }
     | {"api_keys:read", "api_keys:write", "jobs:write", "notifications:write", "payments:resolve"}
-    | {"exports:write"},
+    | {"exports:write", "alerts:write"},
     "VIEWER": _READING,
 }
 """Role → permissions. Operators see no agency's tenants or money: they run the platform, not the agencies."""

@@ -118,8 +118,9 @@ def queue_mail(
 
     Args:
         template: ``export_ready`` (values ``name rows size url expires_at``), ``report_ready`` (``title period url
-            expires_at``) or ``webhook_disabled`` (``url since error``). A ``url`` that is a path is put behind PUBLIC_URL
-            when the mail is sent.
+            expires_at``), ``webhook_disabled`` (``url since error``), ``alert_firing`` or ``alert_resolved`` (those of
+            ``haven.operations.alert_delivery``). Of files a ``url`` that is a path is put behind PUBLIC_URL when the mail
+            is sent.
         language: ``en`` or ``sw``; the agency's when not given.
         about_id: the job, file or webhook it tells of: nobody is told of the same thing twice, however often the caller
             runs. When not given, every call tells anew.

@@ -89,6 +89,16 @@ _MAILS: Final = {
         "Once it works again, set its status to ACTIVE; the events it missed are in its delivery log and can be sent"
         " again from there.\n",
     ),
+    "alert_firing": Mail(
+        "{severity}: {rule}",
+        "{description}.\n\nRule: {rule}\nOf: {labels}\nValue: {value}\nThreshold: {threshold}\nSince: {since}\n"
+        "Alert: {alert_id}\n\nWhat to do is in docs/alerting.md. To take it on, or to silence it:\n{url}\n",
+    ),
+    "alert_resolved": Mail(
+        "Over: {rule}",
+        "This is over: {description}.\n\nRule: {rule}\nOf: {labels}\nValue: {value}\nThreshold: {threshold}\n"
+        "From: {since}\nUntil: {until}\nAlert: {alert_id}\n\n{url}\n",
+    ),
 }
 
 ENGLISH: Final = Language(

@@ -93,6 +93,16 @@ _MAILS: Final = {
         "Kosa la mwisho: {error}\n\nIkishaanza kufanya kazi tena, weka hali yake iwe ACTIVE; matukio iliyokosa yako"
         " kwenye kumbukumbu yake na yanaweza kutumwa tena kutoka hapo.\n",
     ),
+    "alert_firing": Mail(
+        "Tahadhari ({severity}): {rule}",
+        "{description}.\n\nKanuni: {rule}\nKuhusu: {labels}\nKiwango: {value}\nKikomo: {threshold}\nTangu: {since}\n"
+        "Tahadhari: {alert_id}\n\nHatua za kuchukua ziko kwenye docs/alerting.md. Kuishughulikia au kuinyamazisha:\n{url}\n",
+    ),
+    "alert_resolved": Mail(
+        "Imekwisha: {rule}",
+        "Hili limekwisha: {description}.\n\nKanuni: {rule}\nKuhusu: {labels}\nKiwango: {value}\nKikomo: {threshold}\n"
+        "Kuanzia: {since}\nHadi: {until}\nTahadhari: {alert_id}\n\n{url}\n",
+    ),
 }
 
 _REASONS: Final = {

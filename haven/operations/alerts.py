@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from haven.db.session import tenant_of
-from haven.operations.models import Alert, AlertRule
+from haven.operations.models import Alert, AlertRule, AlertSilence
 from haven.operations.webhooks import emit
 
 
@@ -33,9 +33,11 @@ PAID_AFTER_FAILURE: Final = BuiltIn("paid_after_failure", "payments_paid_after_f
 WEBHOOK_DISABLED: Final = BuiltIn("webhook_disabled", "webhooks_disabled", "WARNING")
 """A webhook took nothing for days, and is sent nothing more."""
 
+BUILT_IN: Final = (PAYMENTS_NEED_REVIEW, PAID_AFTER_FAILURE, WEBHOOK_DISABLED)
+
 
 def raise_alert(session: Session, rule: BuiltIn, subject: str, **details: Any) -> bool:
-    """Let an alert fire, and tell the webhooks (``alert.firing``); False where it fires already.
+    """Let an alert fire, and tell the webhooks (``alert.firing``) unless it is silenced; False where it fires already.
 
     Args:
         subject: what the alert is about, such as ``payment:<id>``; one alert of a rule for each.
@@ -47,6 +49,10 @@ def raise_alert(session: Session, rule: BuiltIn, subject: str, **details: Any) -
         .values(
             agency_id=agency_id,
             rule_id=_rule_id(session, rule),
+            rule=rule.name,
+            metric=rule.metric,
+            severity=rule.severity,
+            labels={"subject": subject},
             fingerprint=_fingerprint(rule, subject),
             state="FIRING",
             value=1,
@@ -59,8 +65,10 @@ def raise_alert(session: Session, rule: BuiltIn, subject: str, **details: Any) -
     ).scalar_one_or_none()
     if made is None:
         return False
+    if _is_silenced(session, rule, subject):
+        return True
     about = {"alert_id": str(made), "rule": rule.name, "severity": rule.severity, "subject": subject}
-    emit(session, "alert.firing", about | details)
+    emit(session, "alert.firing", about | {"state": "FIRING"} | details)
     return True
 
 
@@ -84,6 +92,15 @@ def resolve_alerts(session: Session, rule: BuiltIn, subjects: Sequence[str]) -> 
     )
 
 
+def _is_silenced(session: Session, rule: BuiltIn, subject: str) -> bool:
+    wanted = select(AlertSilence.id).where(
+        AlertSilence.agency_id == tenant_of(session).agency_id,
+        or_(AlertSilence.fingerprint == _fingerprint(rule, subject), AlertSilence.rule == rule.name),
+        AlertSilence.ends_at > func.now(),
+    )
+    return session.execute(wanted.limit(1)).first() is not None
+
+
 def _fingerprint(rule: BuiltIn, subject: str) -> str:
     return f"{rule.name}/{subject}"
 
@@ -99,6 +116,7 @@ def _rule_id(session: Session, rule: BuiltIn) -> Any:
         insert(AlertRule)
         .values(
             agency_id=agency_id,
+            kind="EVENT",
             name=rule.name,
             metric=rule.metric,
             comparison="ABOVE",

@@ -38,6 +38,7 @@ KINDS: Final[dict[str, Kind]] = {
     "webhook_deliver": Kind(
         "notifications", "workers.notifications:webhook_deliver", max_attempts=34, timeout_s=60
     ),
+    "alert_send": Kind("notifications", "workers.notifications:alert_send", max_attempts=34, timeout_s=60),
     "notification_send": Kind(
         "notifications", "workers.notifications:notification_send", max_attempts=12, timeout_s=300
     ),

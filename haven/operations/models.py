@@ -241,21 +241,30 @@ class CacheDebt(Base):
     token: Mapped[str]
 
 
-class AlertRule(Owned, Timestamps, Base):
+class AlertRule(Versioned, Base):
     """When to alert: a metric, a comparison, a threshold, for how long. The platform's rules are under its agency."""
 
     __tablename__ = "alert_rule"
 
+    kind: Mapped[str] = mapped_column(
+        server_default="EVENT", doc="METRIC: the clock evaluates it; EVENT: code raises its alerts"
+    )
     name: Mapped[str]
     metric: Mapped[str]
+    labels: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     comparison: Mapped[str]
     threshold: Mapped[float] = mapped_column(Float)
     resolve_threshold: Mapped[float] = mapped_column(Float)
     for_s: Mapped[int]
+    resolve_for_s: Mapped[int] = mapped_column(server_default="0")
+    window_s: Mapped[int] = mapped_column(server_default="300")
+    minimum_count: Mapped[int] = mapped_column(server_default="1")
     severity: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
     enabled: Mapped[bool] = mapped_column(server_default="true")
 
     __rules__ = (
+        one_of("kind", "METRIC", "EVENT"),
         one_of("comparison", "ABOVE", "BELOW"),
         one_of("severity", "WARNING", "CRITICAL"),
         UniqueConstraint("agency_id", "name"),
@@ -263,19 +272,29 @@ class AlertRule(Owned, Timestamps, Base):
 
 
 class Alert(Owned, Base):
-    """An alert, from pending to resolved."""
+    """An alert, from pending to resolved, with what its rule said when it began."""
 
     __tablename__ = "alert"
 
-    rule_id: Mapped[uuid.UUID]
+    rule_id: Mapped[uuid.UUID | None] = mapped_column(doc="Null where the rule was removed")
+    rule: Mapped[str] = mapped_column(server_default="", doc="The rule's name")
+    metric: Mapped[str] = mapped_column(server_default="")
+    severity: Mapped[str] = mapped_column(server_default="")
+    comparison: Mapped[str] = mapped_column(server_default="ABOVE")
+    threshold: Mapped[float] = mapped_column(Float, server_default="0")
+    labels: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     fingerprint: Mapped[str]
     state: Mapped[str]
     value: Mapped[float] = mapped_column(Float)
     started_at: Mapped[Instant] = mapped_column(server_default=func.now())
+    seen_at: Mapped[Instant | None] = mapped_column(doc="When it was last evaluated")
     fired_at: Mapped[Instant | None]
+    clear_since: Mapped[Instant | None] = mapped_column(doc="Since when a firing one has been back")
     resolved_at: Mapped[Instant | None]
+    told_at: Mapped[Instant | None] = mapped_column(doc="When it was sent that it fires")
     acknowledged_by: Mapped[str | None]
     acknowledged_at: Mapped[Instant | None]
+    acknowledged_note: Mapped[str | None]
 
     __rules__ = (
         one_of("state", "PENDING", "FIRING", "RESOLVED"),
@@ -289,6 +308,9 @@ class Alert(Owned, Base):
             postgresql_where=text("state <> 'RESOLVED'"),
         ),
         Index(None, "agency_id", "started_at"),
+        Index(None, "agency_id", "state", "id"),
+        Index("alert_agency_id_rule_id_2_idx", "agency_id", "rule", "id"),
+        Index(None, "agency_id", "resolved_at"),
     )
 
 
@@ -297,10 +319,15 @@ class AlertSilence(Owned, Base):
 
     __tablename__ = "alert_silence"
 
-    fingerprint: Mapped[str]
+    fingerprint: Mapped[str | None] = mapped_column(doc="Of one alert, or else …")
+    rule: Mapped[str | None] = mapped_column(doc="… the name of a rule, all of whose alerts it is")
     reason: Mapped[str]
     created_by: Mapped[str]
     created_at: Mapped[Instant] = mapped_column(server_default=func.now())
     ends_at: Mapped[Instant]
 
-    __rules__ = (Index(None, "agency_id", "fingerprint", "ends_at"),)
+    __rules__ = (
+        CheckConstraint("num_nonnulls(fingerprint, rule) = 1", name="subject"),
+        Index(None, "agency_id", "fingerprint", "ends_at"),
+        Index(None, "agency_id", "rule", "ends_at"),
+    )

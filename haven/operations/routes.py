@@ -35,6 +35,7 @@ from haven.errors import NotFound, Unavailable
 from haven.operations import job_queues, rate_limits, schemas, webhook_endpoints
 from haven.operations import jobs as job_service
 from haven.operations import webhooks as webhook_service
+from haven.operations.alert_routes import list_alerts  # noqa: F401  its module adds to monitoring
 from haven.operations.models import Job, WebhookDelivery, WebhookEndpoint
 from haven.operations.monitoring_routes import monitoring
 from haven.operations.performance_routes import read_performance  # noqa: F401  its module adds to monitoring

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from config import load_settings
 from haven.api.resource import API
@@ -24,7 +24,8 @@ from haven.billing import service as billing
 from haven.db.base import PLATFORM, new_id
 from haven.db.session import tenant_session
 from haven.notifications.models import Notification
-from haven.operations.models import ExportFile, Job, WebhookDelivery
+from haven.operations.alerts import PAYMENTS_NEED_REVIEW, raise_alert
+from haven.operations.models import Alert, AlertRule, ExportFile, Job, WebhookDelivery
 from haven.payments.models import MpesaInbox, Payment, ReconciliationRun, UnmatchedReceipt
 from tests.api.conftest import PASSWORD, Caller, Let, an_invoice, let_a_flat, make_agency, make_user
 
@@ -40,6 +41,7 @@ _TEXT = {
     "cron": "0 6 * * 1",
     "from": "2026-11-01",
     "to": "2026-11-30",
+    "ends_at": "2099-01-01T00:00:00Z",
 }
 # What can be made at once where the first choice needs something else, by field.
 _CHOICES = {"role": "VIEWER", "method": "CASH"}
@@ -326,12 +328,19 @@ def a_row_of_everything(engine: Engine, by: Caller, rent: str = "25000.00") -> R
     schedule = by.made("/reports/schedules", kind="collections", cron="monthly")
     report = by.made("/reports/collections", **{"from": "2026-11-01", "to": "2026-11-02"})
     path |= {"/reports/schedules": schedule["id"], "/reports": report["report_id"]}
+    alert, rule = _an_alert(engine, by)
+    silence = by.made(
+        "/monitoring/alerts/silences", rule="webhook_disabled", reason="Moving", ends_at=_TEXT["ends_at"]
+    )
+    path |= {"/monitoring/alerts": alert, "/monitoring/alerts/silences": silence["id"]}
+    path |= {"/monitoring/alerts/rules": rule}
     path |= {f"/leases/{{row_id}}/deposit/{act}": over for act in ("apply", "retain", "refund")}
     drafts = path | {
         "/leases": draft_lease["id"],
         "/invoices": draft_invoice["id"],
         "/payments": waiting,
         "/jobs/{queue}": failed,
+        "/monitoring/alerts/rules": _a_rule_of_the_platform(engine),
     }
     fields = {
         "agency_id": str(by.agency_id),
@@ -371,6 +380,34 @@ def _a_failed_notification(engine: Engine, by: Caller) -> str:
             )
         )
     return str(notification_id)
+
+
+def _an_alert(engine: Engine, by: Caller) -> tuple[str, str]:
+    """An alert of the agency that fires, and its rule."""
+    with tenant_session(engine, by.agency_id) as session:
+        raise_alert(session, PAYMENTS_NEED_REVIEW, "payment:1")
+        alert = session.execute(select(Alert)).scalar_one()
+    return str(alert.id), str(alert.rule_id)
+
+
+def _a_rule_of_the_platform(engine: Engine) -> str:
+    """A rule that is switched off, which operators may change."""
+    rule = AlertRule(
+        agency_id=PLATFORM,
+        id=new_id(),
+        kind="METRIC",
+        name=f"r{uuid.uuid4().hex}",
+        metric="error_rate",
+        comparison="ABOVE",
+        threshold=1.0,
+        resolve_threshold=1.0,
+        for_s=60,
+        severity="WARNING",
+        enabled=False,
+    )
+    with tenant_session(engine, PLATFORM) as session:
+        session.add(rule)
+    return str(rule.id)
 
 
 def _a_file(engine: Engine, by: Caller) -> str:

@@ -28,6 +28,7 @@ _OF_WHAT_IS_SETTLED = ("/void", "/reverse", "/terminate", "/credit")
 _EXTRA = {
     "/auth/password": {"current_password": "mvua inanyesha leo", "new_password": "jua linawaka leo"},
     "/payments/mpesa/stk-push": {"phone": "0712345678", "amount": "10"},
+    "/monitoring/alerts/silences": {"rule": "payments_need_review"},
 }
 
 

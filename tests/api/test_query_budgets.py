@@ -77,6 +77,9 @@ def hundred(app, engine) -> Rows:
             "unmatched_receipt",
             "report",
             "report_schedule",
+            "alert_rule",
+            "alert",
+            "alert_silence",
         ):
             session.execute(text(_MULTIPLY[table]), {"agency_id": agency_id, "many": MANY})
     return rows
@@ -84,6 +87,18 @@ def hundred(app, engine) -> Rows:
 
 # Rows like the one that is there already, as far as a list can tell.
 _MULTIPLY = {
+    "alert": """
+        INSERT INTO alert (agency_id, id, rule_id, rule, severity, fingerprint, state, value)
+        SELECT agency_id, uuidv7(), rule_id, rule, severity, fingerprint || n, state, value
+          FROM alert, generate_series(1, :many) n WHERE agency_id = :agency_id""",
+    "alert_rule": """
+        INSERT INTO alert_rule (agency_id, id, name, metric, comparison, threshold, resolve_threshold, for_s, severity)
+        SELECT agency_id, uuidv7(), name || n, metric, comparison, threshold, resolve_threshold, for_s, severity
+          FROM alert_rule, generate_series(1, :many) n WHERE agency_id = :agency_id""",
+    "alert_silence": """
+        INSERT INTO alert_silence (agency_id, id, rule, reason, created_by, ends_at)
+        SELECT agency_id, uuidv7(), rule, reason, created_by, ends_at
+          FROM alert_silence, generate_series(1, :many) n WHERE agency_id = :agency_id""",
     "credit_note": """
         INSERT INTO credit_note (agency_id, id, invoice_id, lease_id, tenant_id, number, issued_at, amount, reason)
         SELECT agency_id, uuidv7(), invoice_id, lease_id, tenant_id, number + n, issued_at, amount, reason

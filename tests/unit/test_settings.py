@@ -31,6 +31,16 @@ def test_what_is_not_given_has_its_default():
         ("SMTP_URL", "mail.test:25", "SMTP_URL must start with smtp:// or smtps://."),
         ("SMTP_URL", "smtp://mail.test", "MAIL_FROM must be an e-mail address"),
         ("MPESA_CALLBACK_SOURCES", "maybe", "MPESA_CALLBACK_SOURCES must be off, log or enforce"),
+        (
+            "ALERT_EMAILS",
+            "zuri@makao.test,otieno",
+            "ALERT_EMAILS must hold e-mail addresses; found 'otieno'.",
+        ),
+        ("ALERT_EMAILS", "zuri@makao.test", "SMTP_URL is missing: ALERT_EMAILS is set"),
+        ("ALERT_WEBHOOK_URL", "makao.test/alerts", "ALERT_WEBHOOK_URL must be a whole address"),
+        ("ALERT_SLACK_URL", "https://", "ALERT_SLACK_URL must be a whole address"),
+        ("ALERT_SLACK_URL", "https://[hooks", "ALERT_SLACK_URL must be a whole address"),
+        ("ALERT_WEBHOOK_SECRET", "whsec_c2hvcnQ=", "ALERT_WEBHOOK_SECRET must be whsec_ and at least 24"),
         ("MPESA_CALLBACK_ADDRESSES", "10.0.0.0/8,here", "MPESA_CALLBACK_ADDRESSES must hold addresses"),
     ],
 )

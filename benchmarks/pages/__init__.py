@@ -1,0 +1,1 @@
+"""The ten-thousandth page of a list against its first."""
