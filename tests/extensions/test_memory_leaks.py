@@ -88,7 +88,7 @@ class Noise:
 def alarms(sizes: Iterator[float]) -> list[int]:
     """The minutes at which a process of these sizes (MiB) is said to leak."""
     detector = LeakDetector()
-    return [at for at, size in enumerate(sizes) if detector.add(size * MIB).is_leak]
+    return [at for at, size in enumerate(sizes) if detector.add(size * MIB)]
 
 
 def false_alarms(runs: range) -> int:
