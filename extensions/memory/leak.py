@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from statistics import median
 from typing import Final, NamedTuple
 
@@ -35,7 +34,13 @@ _STEP_SAYS_MORE: Final = 1.2
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a process's memory does. ``bytes_per_point``: what a point adds; ``confidence`` is from 0 to 1."""
+    """What a process's memory does.
+
+    Args:
+        bytes_per_point: what a point adds.
+        confidence: that it rises, from 0 to 1.
+        is_suspect: one of the last points looked like a leak.
+    """
 
     bytes_per_point: float = 0.0
     confidence: float = 0.0
@@ -58,41 +63,48 @@ class LeakDetector:
     """
 
     def __init__(self) -> None:
-        self._points: deque[float] = deque(maxlen=KEPT)
+        self._points: list[float] = []
         self._found: deque[bool] = deque(maxlen=LOOKS)
         self._quiet = CLEARS_AFTER
-        self.verdict = Verdict()
+        self._rising: Rising | None = None
+        self.is_leak = False
 
-    def add(self, size: float) -> Verdict:
-        """What is known with this point."""
+    def add(self, size: float) -> bool:
+        """Whether it is a leak, with this point."""
         self._points.append(size)
-        found = next((rising for window in WINDOWS if (rising := self._rising(*window))), None)
-        self._found.append(found is not None)
-        is_confirmed = found is not None and sum(self._found) >= CONFIRMATIONS
+        del self._points[:-KEPT]
+        self._rising = next((rising for window in WINDOWS if (rising := self._leak_of(*window))), None)
+        self._found.append(self._rising is not None)
+        is_confirmed = self._rising is not None and sum(self._found) >= CONFIRMATIONS
         self._quiet = 0 if is_confirmed else self._quiet + 1
-        is_leak = is_confirmed or (self.verdict.is_leak and self._quiet < CLEARS_AFTER)
-        trend, step = found or (self._plain(), 1)
-        self.verdict = Verdict(trend.slope / step, 1 - trend.p_value, found is not None, is_leak)
-        return self.verdict
+        self.is_leak = is_confirmed or (self.is_leak and self._quiet < CLEARS_AFTER)
+        return self.is_leak
+
+    def verdict(self) -> Verdict:
+        """What is known with the last point."""
+        trend, step = self._rising or (self._plain(), 1)
+        return Verdict(trend.slope / step, 1 - trend.p_value, any(self._found), self.is_leak)
 
     def _plain(self) -> Trend:
         """The trend of the last quarter of an hour, whatever it is."""
-        newest = list(self._points)[-_PLAIN:]
+        newest = self._points[-_PLAIN:]
         return trend_of(newest) if len(newest) >= _PLAIN // 2 else Trend(0.0, 0.0, 1.0)
 
-    def _rising(self, count: int, step: int) -> Rising | None:
+    def _leak_of(self, count: int, step: int) -> Rising | None:
         """The trend of the last ``count`` bins of ``step`` points, where it is a leak's. The cheap questions come first."""
-        older = len(self._points) - count * step
+        points, ends = self._points, 3 * step
+        older = len(points) - count * step
         if older < 0:
             return None
-        bins = _binned(list(islice(self._points, older, None)), step)
-        rise = median(bins[-3:]) - median(bins[:3])
+        last = _binned(points[-ends:], step)
+        rise = median(last) - median(_binned(points[older : older + ends], step))
         if rise < RISE_LEAST:
             return None
-        history = list(islice(self._points, older))
-        if history and min(bins[-3:]) <= max(history):
+        history = points[:older]
+        if history and min(last) <= max(history):
             # It has been there before: what comes and goes is no leak.
             return None
+        bins = _binned(points[older:], step)
         trend = trend_of(bins)
         noise = _spread(trend.residuals(bins))
         if len(history) >= _HISTORY_LEAST:

@@ -112,7 +112,7 @@ class Watcher:
         self.collector.begin_anew()
         self._drop_suspects()
         self._leaks = LeakDetector()
-        self.verdict = self._leaks.verdict
+        self.verdict = self._leaks.verdict()
         self.culprits: list[Culprit] = []
         self._limit: Limit | None = None
         self._process: Process | None = None
@@ -289,7 +289,8 @@ class Watcher:
         """A point of the trend, and the search for who leaks, where one is suspected."""
         self._point_at = self._clock()
         had_leak = self.verdict.is_leak
-        self.verdict = verdict = self._leaks.add(self.collector.size_after_collection())
+        self._leaks.add(self.collector.size_after_collection())
+        self.verdict = verdict = self._leaks.verdict()
         if verdict.is_leak and not had_leak:
             log.warning("this process loses memory: %.1f MiB at each look", verdict.bytes_per_point / 2**20)
         if not (verdict.is_leak or verdict.is_suspect):

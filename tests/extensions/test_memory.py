@@ -387,7 +387,9 @@ def test_of_several_processes_the_largest_is_given_up():
     try:
         family = Family(os.getpid(), clock=lambda: 0.0)
         wait_until(lambda: psutil.Process(child).memory_info().rss > 48 * MIB)
-        assert [one.pid for one in family.members()] == [os.getpid(), child]
+        # Another test's server may be a child of this process, too.
+        first, *below = [one.pid for one in family.members()]
+        assert (first, child in below) == (os.getpid(), True)
         assert family.is_largest(child), "the first process starts the others; it is not compared with them"
     finally:
         os.kill(child, 9)
