@@ -34,6 +34,10 @@ class WebServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def start(self) -> None:
         argv = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", self._program]
         with self._log.open("ab") as log:
