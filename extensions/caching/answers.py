@@ -74,23 +74,30 @@ def stored_parts(headers: Mapping[str, str], body: bytes) -> tuple[bytes, bytes]
     return orjson.dumps({**headers, "ETag": tag_of(body)}), body
 
 
-def as_wsgi(entry: Entry, if_none_match: str | None) -> tuple[str, list[tuple[str, str]], bytes]:
-    """A hit as WSGI has answers: status, headers and body; a 304 where the caller names its tag."""
+def headers_of(entry: Entry) -> list[tuple[str, str]]:
+    """The headers of a hit that are the same each time."""
     kept: dict[str, str] = orjson.loads(entry.head)
-    is_had = is_known(kept["ETag"], if_none_match)
-    if is_had:
-        kept.pop("Content-Type", None)
-    headers = list(kept.items())
-    headers += (
+    return [
+        *kept.items(),
         ("X-Cache", HIT),
-        ("Age", str(int(entry.age_s()))),
         ("Vary", VARY),
         ("Cache-Control", _MUST_ASK),
-    )
-    if is_had:
-        return "304 NOT MODIFIED", headers, b""
-    headers.append(("Content-Length", str(len(entry.body))))
-    return "200 OK", headers, entry.body
+    ]
+
+
+def answer_of(
+    entry: Entry, headers: list[tuple[str, str]], if_none_match: str | None
+) -> tuple[str, list[tuple[str, str]], bytes]:
+    """A hit as WSGI has answers: status, headers (a list of its own) and body; a 304 where the caller names its tag.
+
+    Args:
+        headers: ``headers_of`` the entry, with others that the answer is to have.
+    """
+    age = ("Age", str(int(entry.age_s())))
+    if if_none_match is not None and is_known(dict(headers)["ETag"], if_none_match):
+        had = [one for one in headers if one[0] != "Content-Type"]
+        return "304 NOT MODIFIED", [*had, age], b""
+    return "200 OK", [*headers, age, ("Content-Length", str(len(entry.body)))], entry.body
 
 
 def _parts(response: Response) -> tuple[bytes, bytes] | None:

@@ -21,8 +21,9 @@ __all__ = [
     "Answered",
     "Logs",
     "configure_logging",
+    "offered_request_id",
+    "own_request_id",
     "redact",
-    "request_id_of",
     "trace_id_of",
     "write_request",
 ]
@@ -100,16 +101,22 @@ class Logs(Base):
 
 def _begin() -> None:
     g.started = time.perf_counter()
-    g.request_id = request_id_of(request.headers.get("X-Request-ID"))
+    offered_id = offered_request_id(request.headers.get("X-Request-ID"))
+    g.request_id, g.is_own_id = offered_id or own_request_id(), offered_id is None
     g.trace_id = trace_id_of(request.headers.get("traceparent"))
     structlog.contextvars.clear_contextvars()
     told = {"request_id": g.request_id, "trace_id": g.trace_id}
     structlog.contextvars.bind_contextvars(**{name: value for name, value in told.items() if value})
 
 
-def request_id_of(offered: str | None) -> str:
-    """The id that the caller brought, if it is one; else a new one."""
-    return offered if offered and _REQUEST_ID.fullmatch(offered) else os.urandom(_OWN_ID_BYTES).hex()
+def offered_request_id(offered: str | None) -> str | None:
+    """The id that the caller brought, if it is one."""
+    return offered if offered and _REQUEST_ID.fullmatch(offered) else None
+
+
+def own_request_id() -> str:
+    """A new one."""
+    return os.urandom(_OWN_ID_BYTES).hex()
 
 
 def trace_id_of(parent: str | None) -> str | None:
@@ -119,7 +126,10 @@ def trace_id_of(parent: str | None) -> str | None:
 
 
 class Answered(NamedTuple):
-    """A request and its answer, as the log tells of them. ``route`` is the rule, or a path that is redacted."""
+    """A request and its answer, as the log tells of them. ``route`` is the rule, or a path that is redacted.
+
+    ``is_own_id``: the id was made here, and hides nothing.
+    """
 
     method: str
     route: str
@@ -131,6 +141,7 @@ class Answered(NamedTuple):
     trace_id: str | None = None
     statements: int | None = None
     statements_ms: float = 0.0
+    is_own_id: bool = False
 
 
 def write_request(answered: Answered, slow_ms: float) -> None:
@@ -147,7 +158,7 @@ def write_request(answered: Answered, slow_ms: float) -> None:
         "bytes": answered.size,
         "caller": answered.caller,
         # Brought by the caller, it may be anything: a telephone number, a token.
-        "request_id": redact(answered.request_id),
+        "request_id": answered.request_id if answered.is_own_id else redact(answered.request_id),
     }
     if answered.trace_id:
         fields["trace_id"] = answered.trace_id
@@ -171,6 +182,7 @@ def _end(response: Response, slow_ms: float) -> Response:
         trace_id=g.get("trace_id"),
         statements=g.get("statements"),
         statements_ms=g.get("statements_ms", 0.0),
+        is_own_id=g.get("is_own_id", False),
     )
     write_request(answered, slow_ms)
     return response

@@ -59,15 +59,16 @@ class Exporter:
         self._totals: dict[tuple[str, tuple[str, ...]], float] = {}
         self._children: dict[str, set[tuple[str, ...]]] = {}
         self._routes: set[str] = set()
+        self._requests_of: dict[tuple[str, str, int], Histogram] = {}
+        """Method, route and class of status → where such requests are counted."""
 
     def finished(self, one: Finished) -> None:
         """Count a request; a path that no rule knows, and rules past the thousandth, are one route."""
-        route = one.route
-        if route not in self._routes:
-            if len(self._routes) >= _ROUTES_MOST:
-                route = "(other)"
-            self._routes.add(route)
-        self._requests.labels(one.method, route, f"{one.status // 100}xx").observe(one.ms / 1000)
+        series = (one.method, one.route, one.status // 100)
+        counted = self._requests_of.get(series)
+        if counted is None:
+            counted = self._requests_in(*series)
+        counted.observe(one.ms / 1000)
 
     def sample(self, numbers: list[Metric]) -> None:
         """Take over the extensions' numbers: levels as they are, of totals what they grew by."""
@@ -104,6 +105,15 @@ class Exporter:
         if not self._token or kind.lower() != "bearer":
             return False
         return hmac.compare_digest(shown.strip().encode(), self._token.encode())
+
+    def _requests_in(self, method: str, route: str, status_class: int) -> Histogram:
+        is_known = route in self._routes
+        if not is_known and len(self._routes) >= _ROUTES_MOST:
+            return self._requests.labels(method, "(other)", f"{status_class}xx")
+        self._routes.add(route)
+        counted = self._requests.labels(method, route, f"{status_class}xx")
+        self._requests_of[method, route, status_class] = counted
+        return counted
 
     def _registry_for_reading(self) -> CollectorRegistry:
         registry = CollectorRegistry()

@@ -21,6 +21,7 @@ from typing import Any, Final
 from extensions import trace
 from extensions.contract import Metric
 from extensions.monitoring.requests import Call, Finished
+from extensions.monitoring.sketch import bin_of
 from extensions.monitoring.slots import Slot, Slots, labels_text
 from extensions.monitoring.slow import slow_request
 from extensions.monitoring.store import Store
@@ -239,8 +240,9 @@ class Recorder:
             # It is as long as its client listens: that says nothing of how fast the application is.
             slots.sketch(slot, STREAM, route).add(one.ms, is_error=one.is_error)
             return
+        is_error, key = one.is_error, bin_of(one.ms)
         for labels in ("", route):
-            slots.sketch(slot, HTTP, labels).add(one.ms, is_error=one.is_error)
+            slots.sketch(slot, HTTP, labels).add_in(key, one.ms, is_error=is_error)
         if one.ms >= self.rules.slow_ms:
             kept = slow_request(one, self._fingerprint)
             self.slow.append(kept)

@@ -39,11 +39,14 @@ class Sketch:
 
     def add(self, value: float, *, is_error: bool = False) -> None:
         """Add one value; a negative one counts as nought in the bins."""
+        self.add_in(bin_of(value), value, is_error=is_error)
+
+    def add_in(self, key: int, value: float, *, is_error: bool = False) -> None:
+        """``add`` where the value's bin is known."""
         self.count += 1
         self.sum += value
         if is_error:
             self.errors += 1
-        key = _MAPPING.key(min(value, MOST)) if value > LEAST else _NOUGHT
         self.bins[key] = self.bins.get(key, 0) + 1
 
     def tally(self, count: int, total: float, errors: int = 0) -> None:
@@ -121,6 +124,11 @@ def merged(sketches: Iterable[Sketch]) -> Sketch:
     for sketch in sketches:
         whole.merge(sketch)
     return whole
+
+
+def bin_of(value: float) -> int:
+    """The bin that a value is in."""
+    return int(_MAPPING.key(min(value, MOST))) if value > LEAST else _NOUGHT
 
 
 def _value(key: int) -> float:

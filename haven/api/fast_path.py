@@ -9,25 +9,26 @@ on to the app as if nothing had been, but for its count in the limit, which it t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import redis
 from flask import Flask
 
 from extensions.caching import State as Caching
-from extensions.caching.answers import as_wsgi, wants_fresh
-from extensions.caching.cache import Guess
+from extensions.caching.answers import answer_of, headers_of, wants_fresh
+from extensions.caching.cache import Asked, Guess
 from extensions.caching.link import Unavailable
-from extensions.logs import Answered, Logs, request_id_of, trace_id_of, write_request
+from extensions.logs import Answered, Logs, offered_request_id, own_request_id, trace_id_of, write_request
 from extensions.monitoring.requests import ROUTE
 from extensions.rate_limiting import RateLimiting
 from extensions.rate_limiting import State as Limiting
 from extensions.rate_limiting.ahead import Ahead
 from extensions.rate_limiting.answers import told
 from extensions.rate_limiting.counting import Standing
-from haven.api.cached import EXTENSION, CacheRule, place_of
+from extensions.rate_limiting.rules import Rule
+from haven.api.cached import EXTENSION, CacheRule, place_of, quarter_of
 from haven.api.guard import SIGNED_IN, is_signed_in_administrator
 from haven.identity.principals import Principal, Principals, Seen
 from haven.runtime import Runtime
@@ -36,6 +37,8 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Headers = list[tuple[str, str]]
 _BEARER: Final = "Bearer "
+_KNOWN_KEPT: Final = 2000
+"""Requests in their words of which a process keeps what it has found out, about 2 KB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,30 @@ class View:
         return self.permission == SIGNED_IN or self.permission in principal.permissions
 
 
+@dataclass(slots=True)
+class Known:
+    """What was found out of a request, for the next that asks the same in the same words.
+
+    It says nothing of whether an answer may be given: ``seen``, the limits and the generations are looked at each time.
+    """
+
+    seen: Seen
+    asked: Asked
+    actor: str
+    is_exempt: bool
+    ahead: Ahead | None = None
+    limits: Mapping[str, Rule] | None = None
+    """What operators had put in force when ``ahead`` was made."""
+    head: bytes = b""
+    """The head of the entry that ``headers`` were made of."""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+
+
 class Hit(NamedTuple):
     """An answer that may be given, and where its caller stands in the limits; nowhere where he has none."""
 
     guess: Guess
-    principal: Principal
+    known: Known
     standings: tuple[Standing, ...] = ()
 
 
@@ -79,6 +101,7 @@ class FastPath:
         self._caching: Caching = app.extensions[EXTENSION]
         self._limiting: Limiting | None = app.extensions.get(RateLimiting.name)
         self._slow_ms = app.config["SLOW_REQUEST_THRESHOLD"]
+        self._known: dict[tuple[bytes, str, str, str, int], Known] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         view = self._views.get(environ["PATH_INFO"])
@@ -95,32 +118,52 @@ class FastPath:
         seen = self._principals.seen(environ["HTTP_AUTHORIZATION"].removeprefix(_BEARER).strip())
         if seen is None or not view.admits(seen.principal) or self._runtime.redis_is_away:
             return None
-        accept = environ.get("HTTP_ACCEPT", "")
-        place = place_of(
-            view.rule, seen.principal, view.path, environ["QUERY_STRING"].encode("latin-1"), accept
-        )
-        guess = self._caching.cache.guess(place)
+        known = self._known_of(view, seen, environ["QUERY_STRING"], environ.get("HTTP_ACCEPT", ""))
+        guess = self._caching.cache.guess(known.asked)
         if guess is None:
             return None
-        if self._is_exempt(seen.principal):
-            return self._confirmed(seen, guess)
-        ahead = self._limiting.ahead(f"GET {view.path}", seen.principal.actor) if self._limiting else None
-        return None if ahead is None else self._counted(seen, guess, ahead, environ)
+        if known.is_exempt:
+            return self._confirmed(known, guess)
+        ahead = self._ahead(view, known)
+        return None if ahead is None else self._counted(known, guess, ahead, environ)
 
-    def _confirmed(self, seen: Seen, guess: Guess) -> Hit | None:
-        stored, versions = self._exchange(seen.command + guess.question.command, 2)
-        is_so = stored == seen.stored and self._caching.cache.is_right(guess, versions)
-        return Hit(guess, seen.principal) if is_so else None
+    def _known_of(self, view: View, seen: Seen, query: str, accept: str) -> Known:
+        words = (seen.command, view.path, query, accept, quarter_of(view.rule))
+        known = self._known.get(words)
+        # What Redis says of a token may change: then so may whose answer it gets.
+        if known is None or known.seen is not seen:
+            if len(self._known) >= _KNOWN_KEPT:
+                self._known.clear()
+            place = place_of(view.rule, seen.principal, view.path, query.encode("latin-1"), accept)
+            asked = self._caching.cache.asked(place)
+            known = Known(seen, asked, seen.principal.actor, self._is_exempt(seen.principal))
+            self._known[words] = known
+        return known
 
-    def _counted(self, seen: Seen, guess: Guess, ahead: Ahead, environ: Environ) -> Hit | None:
-        commands = seen.command + ahead.command + guess.question.command
+    def _ahead(self, view: View, known: Known) -> Ahead | None:
+        """What counts the request; made anew when operators' limits were read again."""
+        limiting = self._limiting
+        assert limiting is not None
+        limiting.control.sync()
+        limits = limiting.control.limits.overrides
+        if known.ahead is None or known.limits is not limits or limiting.storage.counts_in_memory:
+            known.ahead, known.limits = limiting.ahead(f"GET {view.path}", known.actor), limits
+        return known.ahead
+
+    def _confirmed(self, known: Known, guess: Guess) -> Hit | None:
+        stored, versions = self._exchange(known.seen.command + guess.question.command, 2)
+        is_so = stored == known.seen.stored and self._caching.cache.is_right(guess, versions)
+        return Hit(guess, known) if is_so else None
+
+    def _counted(self, known: Known, guess: Guess, ahead: Ahead, environ: Environ) -> Hit | None:
+        commands = known.seen.command + ahead.command + guess.question.command
         stored, count, versions = self._exchange(commands, 3)
         verdict = ahead.counted(environ, count)
-        if verdict is None or not verdict.is_allowed or stored != seen.stored:
+        if verdict is None or not verdict.is_allowed or stored != known.seen.stored:
             return None
         if not self._caching.cache.is_right(guess, versions):
             return None
-        return Hit(guess, seen.principal, verdict.standings)
+        return Hit(guess, known, verdict.standings)
 
     def _exchange(self, commands: bytes, count: int) -> list[Any]:
         """Redis's answers; None each where it is away, which the other clients of this process are told as well."""
@@ -139,9 +182,12 @@ class FastPath:
     def _answer(
         self, view: View, hit: Hit, began: float, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
-        status, headers, body = as_wsgi(hit.guess.entry, environ.get("HTTP_IF_NONE_MATCH"))
-        request_id = request_id_of(environ.get("HTTP_X_REQUEST_ID"))
-        headers += self._headers
+        known, entry = hit.known, hit.guess.entry
+        if known.head != entry.head:
+            known.headers, known.head = headers_of(entry) + self._headers, entry.head
+        status, headers, body = answer_of(entry, known.headers, environ.get("HTTP_IF_NONE_MATCH"))
+        offered_id = offered_request_id(environ.get("HTTP_X_REQUEST_ID"))
+        request_id = offered_id or own_request_id()
         headers.append(("X-Request-ID", request_id))
         if hit.standings:
             headers += told(hit.standings)
@@ -154,10 +200,11 @@ class FastPath:
             status=int(status[:3]),
             ms=(time.perf_counter() - began) * 1000,
             size=len(body),
-            caller=hit.principal.actor,
+            caller=known.actor,
             request_id=request_id,
             trace_id=trace_id_of(environ.get("HTTP_TRACEPARENT")),
             statements=0,
+            is_own_id=offered_id is None,
         )
         write_request(answered, self._slow_ms)
         for tell in self.observers:
