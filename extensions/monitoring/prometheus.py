@@ -11,7 +11,9 @@ import hmac
 import ipaddress
 import os
 import threading
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections import Counter as Counts
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, Final
 
@@ -47,7 +49,7 @@ class Exporter:
         self._registry = CollectorRegistry()
         self._jobs = jobs
         self._token = token
-        self._requests = Histogram(
+        self._requests = _Requests(
             "haven_http_request_duration_seconds",
             "Time from the first byte that the application sees until the answer is closed",
             ["method", "route", "status"],
@@ -59,16 +61,20 @@ class Exporter:
         self._totals: dict[tuple[str, tuple[str, ...]], float] = {}
         self._children: dict[str, set[tuple[str, ...]]] = {}
         self._routes: set[str] = set()
-        self._requests_of: dict[tuple[str, str, int], Histogram] = {}
-        """Method, route and class of status → where such requests are counted."""
 
-    def finished(self, one: Finished) -> None:
-        """Count a request; a path that no rule knows, and rules past the thousandth, are one route."""
-        series = (one.method, one.route, one.status // 100)
-        counted = self._requests_of.get(series)
-        if counted is None:
-            counted = self._requests_in(*series)
-        counted.observe(one.ms / 1000)
+    def finished(self, ones: list[Finished]) -> None:
+        """Count requests of one method, route and status.
+
+        A path that no rule knows, and rules past the thousandth, are one route.
+        """
+        first = ones[0]
+        route = first.route
+        if route not in self._routes:
+            if len(self._routes) >= _ROUTES_MOST:
+                route = "(other)"
+            self._routes.add(route)
+        counted = self._requests.labels(first.method, route, f"{first.status // 100}xx")
+        counted.observe_all([one.ms / 1000 for one in ones])
 
     def sample(self, numbers: list[Metric]) -> None:
         """Take over the extensions' numbers: levels as they are, of totals what they grew by."""
@@ -105,15 +111,6 @@ class Exporter:
         if not self._token or kind.lower() != "bearer":
             return False
         return hmac.compare_digest(shown.strip().encode(), self._token.encode())
-
-    def _requests_in(self, method: str, route: str, status_class: int) -> Histogram:
-        is_known = route in self._routes
-        if not is_known and len(self._routes) >= _ROUTES_MOST:
-            return self._requests.labels(method, "(other)", f"{status_class}xx")
-        self._routes.add(route)
-        counted = self._requests.labels(method, route, f"{status_class}xx")
-        self._requests_of[method, route, status_class] = counted
-        return counted
 
     def _registry_for_reading(self) -> CollectorRegistry:
         registry = CollectorRegistry()
@@ -167,6 +164,17 @@ class Exporter:
             return Counter(name, words, names, registry=self._registry)
         mode: Any = "livemax" if one.merge == "max" else "livesum"
         return Gauge(name, words, names, registry=self._registry, multiprocess_mode=mode)
+
+
+class _Requests(Histogram):
+    """A histogram that takes many values at once: shared between processes, each change of a bucket costs a system call."""
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """``observe`` each of them."""
+        self._sum.inc(sum(values))
+        counts = Counts(bisect_left(self._upper_bounds, value) for value in values)
+        for at, count in counts.items():
+            self._buckets[at].inc(count)
 
 
 def prometheus_name(name: str) -> tuple[str, float]:

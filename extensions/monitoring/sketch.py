@@ -39,15 +39,20 @@ class Sketch:
 
     def add(self, value: float, *, is_error: bool = False) -> None:
         """Add one value; a negative one counts as nought in the bins."""
-        self.add_in(bin_of(value), value, is_error=is_error)
-
-    def add_in(self, key: int, value: float, *, is_error: bool = False) -> None:
-        """``add`` where the value's bin is known."""
         self.count += 1
         self.sum += value
         if is_error:
             self.errors += 1
+        key = _bin_of(value)
         self.bins[key] = self.bins.get(key, 0) + 1
+
+    def add_all(self, values: Sequence[float], errors: int = 0) -> None:
+        """Add many, of which so many were errors."""
+        self.tally(len(values), sum(values), errors)
+        bins = self.bins
+        for value in values:
+            key = _bin_of(value)
+            bins[key] = bins.get(key, 0) + 1
 
     def tally(self, count: int, total: float, errors: int = 0) -> None:
         """Add ``count`` values of which only the sum is known."""
@@ -126,8 +131,7 @@ def merged(sketches: Iterable[Sketch]) -> Sketch:
     return whole
 
 
-def bin_of(value: float) -> int:
-    """The bin that a value is in."""
+def _bin_of(value: float) -> int:
     return int(_MAPPING.key(min(value, MOST))) if value > LEAST else _NOUGHT
 
 
