@@ -31,6 +31,7 @@ __all__ = [
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _OWN_ID_BYTES: Final = 16
+_WORDS_MOST: Final = 10
 _QUIET: Final = ("/alive", "/ready", "/health")
 
 
@@ -96,7 +97,8 @@ class Logs(Base):
         slow_ms = self.setting(app, "SLOW_REQUEST_THRESHOLD")
         app.extensions[self.name] = self
         app.before_request(_begin)
-        app.after_request(lambda response: _end(response, slow_ms))
+        words = _Words(app)
+        app.after_request(lambda response: _end(response, slow_ms, words))
 
 
 def _begin() -> None:
@@ -126,7 +128,7 @@ def trace_id_of(parent: str | None) -> str | None:
 
 
 class Answered(NamedTuple):
-    """A request and its answer, as the log tells of them. ``route`` is the rule, or a path that is redacted.
+    """A request and its answer, as the log tells of them. ``route`` is the rule, or what of a path is no caller's word.
 
     ``is_own_id``: the id was made here, and hides nothing.
     """
@@ -165,7 +167,22 @@ def write_request(answered: Answered, slow_ms: float) -> None:
     lines.write(level, "slow_request" if is_slow else "request", fields)
 
 
-def _end(response: Response, slow_ms: float) -> Response:
+class _Words:
+    """The words of which the app's rules are made. In a path that no rule knows, any other may be a name or a number."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._words: frozenset[str] | None = None
+
+    def of(self, path: str) -> str:
+        """``path`` with ``…`` for what is none of them."""
+        if self._words is None:
+            rules = [rule.rule for rule in self._app.url_map.iter_rules()]
+            self._words = frozenset(word for rule in rules for word in rule.split("/"))
+        return "/".join(word if word in self._words else "…" for word in path.split("/")[:_WORDS_MOST])
+
+
+def _end(response: Response, slow_ms: float, words: _Words) -> Response:
     # A request that was refused before it began (a bad path, a dead limit) has no start.
     ms = (time.perf_counter() - g.get("started", time.perf_counter())) * 1000
     response.headers["X-Request-ID"] = g.get("request_id", "")
@@ -173,7 +190,7 @@ def _end(response: Response, slow_ms: float) -> Response:
         return response
     answered = Answered(
         method=request.method,
-        route=str(request.url_rule) if request.url_rule else redact(request.path),
+        route=str(request.url_rule) if request.url_rule else words.of(request.path),
         status=response.status_code,
         ms=ms,
         size=response.content_length,
