@@ -83,23 +83,30 @@ class Answer(NamedTuple):
     age_s: float = 0.0
 
 
-def as_wsgi(answer: Answer, if_none_match: str | None) -> tuple[str, list[tuple[str, str]], bytes]:
-    """An answer as WSGI has it: status, headers and body; a 304 where the caller names its tag."""
+def headers_of(answer: Answer) -> list[tuple[str, str]]:
+    """The headers of an answer that are the same each time."""
     kept: dict[str, str] = orjson.loads(answer.head)
-    is_had = is_known(kept["ETag"], if_none_match)
-    if is_had:
-        kept.pop("Content-Type", None)
-    headers = list(kept.items())
-    headers += (
+    return [
+        *kept.items(),
         ("X-Cache", answer.outcome),
-        ("Age", str(int(answer.age_s))),
         ("Vary", VARY),
         ("Cache-Control", _MUST_ASK),
-    )
-    if is_had:
-        return "304 NOT MODIFIED", headers, b""
-    headers.append(("Content-Length", str(len(answer.body))))
-    return "200 OK", headers, answer.body
+    ]
+
+
+def as_wsgi(
+    answer: Answer, headers: list[tuple[str, str]], if_none_match: str | None
+) -> tuple[str, list[tuple[str, str]], bytes]:
+    """An answer as WSGI has it: status, headers (a list of its own) and body; a 304 where the caller names its tag.
+
+    Args:
+        headers: ``headers_of`` the answer, with others that it is to have.
+    """
+    age = ("Age", str(int(answer.age_s)))
+    if if_none_match is not None and is_known(dict(headers)["ETag"], if_none_match):
+        had = [one for one in headers if one[0] != "Content-Type"]
+        return "304 NOT MODIFIED", [*had, age], b""
+    return "200 OK", [*headers, age, ("Content-Length", str(len(answer.body)))], answer.body
 
 
 def _parts(response: Response) -> tuple[bytes, bytes] | None:

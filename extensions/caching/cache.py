@@ -51,10 +51,20 @@ class Rules:
     local_bytes: int = 16_777_216
 
 
+class Asked(NamedTuple):
+    """A place, with what stays the same each time that ``guess`` is asked for it."""
+
+    place: Place
+    tags: tuple[str, ...]
+    lookup: str
+    """What a hit is called in statistics."""
+    question: Question
+
+
 class Guess(NamedTuple):
     """What this process keeps of a place, and the question to Redis whose answer says whether that still counts."""
 
-    place: Place
+    asked: Asked
     version: str
     entry: Entry
     question: Question
@@ -293,28 +303,33 @@ class Cache:
 
     # The short way, for whoever asks Redis several things at once
 
-    def guess(self, place: Place) -> Guess | None:
+    def asked(self, place: Place) -> Asked:
+        """What ``guess`` is asked for, to be kept for the next time."""
+        tags = place.every_tag()
+        return Asked(place, tags, f"{place.namespace}:{HITS}", self.generations.question(place.owner, tags))
+
+    def guess(self, asked: Asked) -> Guess | None:
         """What ``fetch`` would answer if nothing has been cleared; ``is_right`` tells. None: ask ``fetch``.
 
         Only of what this process keeps itself and is not to be refreshed yet, not even by chance.
         """
         if not self.rules.is_on:
             return None
-        tags = place.every_tag()
-        version = self._versions.get((place.owner, tags))
+        place = asked.place
+        version = self._versions.get((place.owner, asked.tags))
         entry = self.local.get(self.keys.entry(place, version)) if version else None
         if version is None or entry is None or entry.is_to_refresh(self.rules.beta, chance=0):
             return None
         # Before the version is read: see ``debts``.
         if not (self.debts.is_fresh() or self.debts.are_none()):
             return None
-        return Guess(place, version, entry, self.generations.question(place.owner, tags))
+        return Guess(asked, version, entry, self.generations.asked_now(asked.question))
 
     def is_right(self, guess: Guess, answer: Any) -> bool:
         """Whether the guess counts, by Redis's answer to its question. Then it is a hit."""
         if not self.generations.is_at(guess.version, guess.question, answer):
             return False
-        self.statistics.count(guess.place.owner, guess.place.namespace, HITS)
+        self.statistics.count_hit(guess.asked.place.owner, guess.asked.lookup)
         return True
 
     # Redis

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import hiredis
@@ -99,8 +98,14 @@ class Generations:
 
     def question(self, owner: str, tags: Sequence[str]) -> Question:
         """``read`` in two halves, for whoever sends its command together with others."""
-        names, command = _packed(self._keys, owner, tuple(tags))
+        names = [self._keys.generation(owner, tag) for tag in tags]
+        command = hiredis.pack_command(("MGET", *names))  # type: ignore[arg-type]  # its stub knows one part
         return Question(names[0], self._link.server(names[0]), command)
+
+    def asked_now(self, question: Question) -> Question:
+        """The same question, with the server that is known now."""
+        server = self._link.server(question.name)
+        return question if server == question.server else Question(question.name, server, question.command)
 
     def is_at(self, version: str, question: Question, answer: Any) -> bool:
         """Whether the answer to a question tells this version, in which, as it was read before, nothing is held."""
@@ -150,10 +155,3 @@ class Generations:
 
 def _digest(server: str | None, tokens: Sequence[bytes]) -> str:
     return hashlib.blake2b(b",".join([(server or "").encode(), *tokens]), digest_size=10).hexdigest()
-
-
-@lru_cache(maxsize=8192)
-def _packed(keys: Keys, owner: str, tags: tuple[str, ...]) -> tuple[list[str], bytes]:
-    names = [keys.generation(owner, tag) for tag in tags]
-    command = hiredis.pack_command(("MGET", *names))  # type: ignore[arg-type]  # its stub knows one part
-    return names, command

@@ -56,15 +56,15 @@ class Statistics:
         self.total: Counter[str] = Counter()
 
     def count(self, owner: str, namespace: str, field: str, number: int = 1) -> None:
+        name = f"{namespace}:{field}"
         if field in _OUTCOMES:
-            trace.add(trace.LOOKUP, f"{namespace}:{field}")
-        with self._lock:
-            self.total[field] += number
-            if len(self._waiting) < _WAITING_MOST:
-                self._waiting[owner, f"{namespace}:{field}"] += number
-            is_due = time.monotonic() - self._flushed_at >= _FLUSH_S
-        if is_due:
-            self.flush()
+            trace.add(trace.LOOKUP, name)
+        self._count(owner, name, field, number)
+
+    def count_hit(self, owner: str, name: str) -> None:
+        """``count`` of a hit, under its whole name ``namespace:hits``."""
+        trace.add(trace.LOOKUP, name)
+        self._count(owner, name, HITS, 1)
 
     def flush(self) -> None:
         """Add what was counted here to Redis; kept for the next time while that is away."""
@@ -99,6 +99,15 @@ class Statistics:
             lambda client: client.zrevrangebyscore(self._keys.owners(), "+inf", oldest, 0, most)
         )
         return [owner.decode() for owner in found]
+
+    def _count(self, owner: str, name: str, field: str, number: int) -> None:
+        with self._lock:
+            self.total[field] += number
+            if len(self._waiting) < _WAITING_MOST:
+                self._waiting[owner, name] += number
+            is_due = time.monotonic() - self._flushed_at >= _FLUSH_S
+        if is_due:
+            self.flush()
 
     def _add(self, client: Any, waiting: Counter[tuple[str, str]]) -> None:
         now = time.time()

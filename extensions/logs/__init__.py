@@ -22,8 +22,9 @@ __all__ = [
     "Logs",
     "configure_logging",
     "name_lines",
+    "offered_request_id",
+    "own_request_id",
     "redact",
-    "request_id_of",
     "trace_id_of",
     "write_request",
 ]
@@ -31,6 +32,7 @@ __all__ = [
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _OWN_ID_BYTES: Final = 16
+_WORDS_MOST: Final = 10
 _QUIET: Final = ("/alive", "/ready", "/health")
 
 
@@ -96,12 +98,14 @@ class Logs(Base):
         slow_ms = self.setting(app, "SLOW_REQUEST_THRESHOLD")
         app.extensions[self.name] = self
         app.before_request(_begin)
-        app.after_request(lambda response: _end(response, slow_ms))
+        words = _Words(app)
+        app.after_request(lambda response: _end(response, slow_ms, words))
 
 
 def _begin() -> None:
     g.started = time.perf_counter()
-    g.request_id = request_id_of(request.headers.get("X-Request-ID"))
+    offered_id = offered_request_id(request.headers.get("X-Request-ID"))
+    g.request_id, g.is_own_id = offered_id or own_request_id(), offered_id is None
     g.trace_id = trace_id_of(request.headers.get("traceparent"))
     name_lines(g.request_id, g.trace_id)
 
@@ -113,9 +117,14 @@ def name_lines(request_id: str, trace_id: str | None = None) -> None:
     structlog.contextvars.bind_contextvars(**{name: value for name, value in told.items() if value})
 
 
-def request_id_of(offered: str | None) -> str:
-    """The id that the caller brought, if it is one; else a new one."""
-    return offered if offered and _REQUEST_ID.fullmatch(offered) else os.urandom(_OWN_ID_BYTES).hex()
+def offered_request_id(offered: str | None) -> str | None:
+    """The id that the caller brought, if it is one."""
+    return offered if offered and _REQUEST_ID.fullmatch(offered) else None
+
+
+def own_request_id() -> str:
+    """A new one."""
+    return os.urandom(_OWN_ID_BYTES).hex()
 
 
 def trace_id_of(parent: str | None) -> str | None:
@@ -125,7 +134,10 @@ def trace_id_of(parent: str | None) -> str | None:
 
 
 class Answered(NamedTuple):
-    """A request and its answer, as the log tells of them. ``route`` is the rule, or a path that is redacted."""
+    """A request and its answer, as the log tells of them. ``route`` is the rule, or what of a path is no caller's word.
+
+    ``is_own_id``: the id was made here, and hides nothing.
+    """
 
     method: str
     route: str
@@ -137,6 +149,7 @@ class Answered(NamedTuple):
     trace_id: str | None = None
     statements: int | None = None
     statements_ms: float = 0.0
+    is_own_id: bool = False
 
 
 def write_request(answered: Answered, slow_ms: float) -> None:
@@ -153,14 +166,29 @@ def write_request(answered: Answered, slow_ms: float) -> None:
         "bytes": answered.size,
         "caller": answered.caller,
         # Brought by the caller, it may be anything: a telephone number, a token.
-        "request_id": redact(answered.request_id),
+        "request_id": answered.request_id if answered.is_own_id else redact(answered.request_id),
     }
     if answered.trace_id:
         fields["trace_id"] = answered.trace_id
     lines.write(level, "slow_request" if is_slow else "request", fields)
 
 
-def _end(response: Response, slow_ms: float) -> Response:
+class _Words:
+    """The words of which the app's rules are made. In a path that no rule knows, any other may be a name or a number."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._words: frozenset[str] | None = None
+
+    def of(self, path: str) -> str:
+        """``path`` with ``…`` for what is none of them."""
+        if self._words is None:
+            rules = [rule.rule for rule in self._app.url_map.iter_rules()]
+            self._words = frozenset(word for rule in rules for word in rule.split("/"))
+        return "/".join(word if word in self._words else "…" for word in path.split("/")[:_WORDS_MOST])
+
+
+def _end(response: Response, slow_ms: float, words: _Words) -> Response:
     # A request that was refused before it began (a bad path, a dead limit) has no start.
     ms = (time.perf_counter() - g.get("started", time.perf_counter())) * 1000
     response.headers["X-Request-ID"] = g.get("request_id", "")
@@ -168,7 +196,7 @@ def _end(response: Response, slow_ms: float) -> Response:
         return response
     answered = Answered(
         method=request.method,
-        route=str(request.url_rule) if request.url_rule else redact(request.path),
+        route=str(request.url_rule) if request.url_rule else words.of(request.path),
         status=response.status_code,
         ms=ms,
         size=response.content_length,
@@ -177,6 +205,7 @@ def _end(response: Response, slow_ms: float) -> Response:
         trace_id=g.get("trace_id"),
         statements=g.get("statements"),
         statements_ms=g.get("statements_ms", 0.0),
+        is_own_id=g.get("is_own_id", False),
     )
     write_request(answered, slow_ms)
     return response

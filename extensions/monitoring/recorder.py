@@ -21,7 +21,7 @@ from typing import Any, Final
 from extensions import trace
 from extensions.contract import Metric
 from extensions.monitoring.requests import Call, Finished
-from extensions.monitoring.slots import Slot, Slots, labels_text
+from extensions.monitoring.slots import Slot, Slots, labels_text, slot_start
 from extensions.monitoring.slow import slow_request
 from extensions.monitoring.store import Store
 
@@ -94,8 +94,9 @@ class Recorder:
         self.rules = rules or Rules()
         self.store = store
         self.clock = clock
-        self.on_finished: list[Callable[[Finished], None]] = []
-        """Told of each request by the counting thread."""
+        self.on_finished: list[Callable[[list[Finished]], None]] = []
+        """Told of the requests of each second by the counting thread, some at a time: those of a list are of one method,
+        route and status."""
         self.on_sample: list[Callable[[list[Metric]], None]] = []
         self.samplers: list[Sampler] = []
         """Asked every ten seconds for their numbers, which become history."""
@@ -212,57 +213,88 @@ class Recorder:
                     statement.told_at = now
 
     def _fold(self) -> None:
+        alike: dict[tuple[int, str, str, int, bool], list[Finished]] = {}
         for _ in range(len(self._waiting)):
             one = self._waiting.popleft()
             if isinstance(one, Finished):
-                self._count_request(one)
+                is_stream = one.content_type.startswith(_EVENT_STREAM)
+                kind = (slot_start(one.at), one.method, one.route, one.status, is_stream)
+                alike.setdefault(kind, []).append(one)
             else:
                 metric, labels, value, is_error = one
                 slot = self.slots.at(self.clock())
                 self.slots.sketch(slot, metric, labels).add(value, is_error=is_error)
+        # Together, as what they share is looked up once: while they are counted no request is answered.
+        for (start, method, _, _, is_stream), ones in alike.items():
+            slot = self.slots.at(start)
+            if method == JOB:
+                self._count_jobs(ones, slot)
+            else:
+                self._count_requests(ones, slot, is_stream=is_stream)
 
-    def _count_request(self, one: Finished) -> None:
-        slots, slot = self.slots, self.slots.at(one.at)
-        route = f"{one.method} {one.route}"
-        self._count_work(one, route, slot)
-        if one.method == JOB:
-            for labels in ("", one.route):
-                slots.sketch(slot, JOB, labels).add(one.ms, is_error=one.is_error)
-            return
-        slots.sketch(slot, STATUS, str(one.status)).tally(1, one.ms)
-        slots.sketch(slot, BYTES, route).tally(1, one.bytes)
-        if one.wait_ms is not None:
-            slots.sketch(slot, WAIT, "").add(one.wait_ms)
-        for told in self.on_finished:
-            told(one)
-        if one.content_type.startswith(_EVENT_STREAM):
+    def _count_jobs(self, ones: list[Finished], slot: Slot) -> None:
+        kind = ones[0].route
+        self._count_work(ones, f"{JOB} {kind}", slot)
+        for labels in ("", kind):
+            sketch = self.slots.sketch(slot, JOB, labels, len(ones))
+            for one in ones:
+                sketch.add(one.ms, is_error=one.is_error)
+
+    def _count_requests(self, ones: list[Finished], slot: Slot, *, is_stream: bool) -> None:
+        slots, count = self.slots, len(ones)
+        first = ones[0]
+        route = f"{first.method} {first.route}"
+        self._count_work(ones, route, slot)
+        slots.sketch(slot, STATUS, str(first.status), count).tally(count, sum(one.ms for one in ones))
+        slots.sketch(slot, BYTES, route, count).tally(count, sum(one.bytes for one in ones))
+        waited = [one.wait_ms for one in ones if one.wait_ms is not None]
+        if waited:
+            slots.sketch(slot, WAIT, "").add_all(waited)
+        self._tell(ones)
+        values, errors = [one.ms for one in ones], sum(one.is_error for one in ones)
+        if is_stream:
             # It is as long as its client listens: that says nothing of how fast the application is.
-            slots.sketch(slot, STREAM, route).add(one.ms, is_error=one.is_error)
+            slots.sketch(slot, STREAM, route, count).add_all(values, errors)
             return
         for labels in ("", route):
-            slots.sketch(slot, HTTP, labels).add(one.ms, is_error=one.is_error)
-        if one.ms >= self.rules.slow_ms:
-            kept = slow_request(one, self._fingerprint)
-            self.slow.append(kept)
-            self._slow_untold.append(kept)
+            slots.sketch(slot, HTTP, labels, count).add_all(values, errors)
+        for one in ones:
+            if one.ms >= self.rules.slow_ms:
+                kept = slow_request(one, self._fingerprint)
+                self.slow.append(kept)
+                self._slow_untold.append(kept)
 
-    def _count_work(self, one: Finished, route: str, slot: Slot) -> None:
+    def _tell(self, ones: list[Finished]) -> None:
+        for told in self.on_finished:
+            try:
+                told(ones)
+            except Exception:
+                # A full disk under Prometheus' files must not take what is counted here.
+                log.exception("requests could not be told of")
+
+    def _count_work(self, ones: list[Finished], route: str, slot: Slot) -> None:
         slots = self.slots
-        beyond = one.trace.beyond.get(trace.SQL, (0, 0.0))
-        count, ms = int(beyond[0]), beyond[1]
-        for span in one.trace.spans:
-            if span.kind == trace.LOOKUP:
-                slots.sketch(slot, CACHE, span.name).tally(1, 0.0)
-            elif span.kind == trace.SQL:
-                count += 1
-                ms += span.ms
-                statement = self._statement(span.name)
-                is_slow = span.ms >= self.rules.slow_statement_ms
-                slots.sketch(slot, STATEMENT, statement.fingerprint).add(span.ms, is_error=is_slow)
-                self._note(statement, one, route, is_slow=is_slow)
-            elif span.kind == trace.OUTSIDE:
-                slots.sketch(slot, OUTSIDE, span.name).add(span.ms, is_error=span.has_failed)
-        slots.sketch(slot, SQL, route).tally(count, ms)
+        lookups: dict[str, int] = {}
+        count, ms = 0, 0.0
+        for one in ones:
+            beyond = one.trace.beyond.get(trace.SQL, (0, 0.0))
+            count += int(beyond[0])
+            ms += beyond[1]
+            for span in one.trace.spans:
+                if span.kind == trace.LOOKUP:
+                    lookups[span.name] = lookups.get(span.name, 0) + 1
+                elif span.kind == trace.SQL:
+                    count += 1
+                    ms += span.ms
+                    statement = self._statement(span.name)
+                    is_slow = span.ms >= self.rules.slow_statement_ms
+                    slots.sketch(slot, STATEMENT, statement.fingerprint).add(span.ms, is_error=is_slow)
+                    self._note(statement, one, route, is_slow=is_slow)
+                elif span.kind == trace.OUTSIDE:
+                    slots.sketch(slot, OUTSIDE, span.name).add(span.ms, is_error=span.has_failed)
+        for name, times in lookups.items():
+            slots.sketch(slot, CACHE, name, times).tally(times, 0.0)
+        slots.sketch(slot, SQL, route, len(ones)).tally(count, ms)
 
     @staticmethod
     def _note(statement: Statement, one: Finished, route: str, *, is_slow: bool) -> None:

@@ -18,6 +18,7 @@ NO_ROUTE: Final = "(no route)"
 """What every path is counted under that no rule knows: an attacker's paths are one series."""
 _CONTENT_TYPE: Final = frozenset({"Content-Type", "content-type"})
 _REQUEST_ID: Final = frozenset({"X-Request-ID", "X-Request-Id", "x-request-id"})
+_NOTED: Final = _CONTENT_TYPE | _REQUEST_ID
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LONGEST_WAIT_MS: Final = 600_000.0
 
@@ -57,6 +58,7 @@ class Call:
         "_environ",
         "_give_headers",
         "_is_open",
+        "_is_whole",
         "_iterator",
         "_recorder",
         "_request_id",
@@ -78,6 +80,7 @@ class Call:
         self._route = ""
         self._bytes = 0
         self._is_open = True
+        self._is_whole = False
         self._body: Iterable[bytes] = ()
         self._iterator: Iterator[bytes] = iter(())
         self.has_failed = False
@@ -91,9 +94,11 @@ class Call:
         self._status = status
         # Not the list itself: what waits to be counted should be few objects for the garbage collector to walk.
         for name, value in headers:
+            if name not in _NOTED:
+                continue
             if name in _CONTENT_TYPE:
                 self._content_type = value
-            elif name in _REQUEST_ID:
+            else:
                 self._request_id = value
         # Flask takes its request out of the environment before the body is read.
         self._route = _route(self._environ)
@@ -112,10 +117,14 @@ class Call:
             return body
         self._body = body
         self._iterator = iter(body)
+        self._is_whole = type(body) is list
+        if self._is_whole:
+            self._bytes = sum(map(len, body))
         return self
 
     def __iter__(self) -> Iterator[bytes]:
-        return self
+        # A list gives its chunks itself: making them takes no time and cannot fail. It is over when it is closed.
+        return self._iterator if self._is_whole else self
 
     def __next__(self) -> bytes:
         try:
@@ -157,19 +166,20 @@ class Call:
         ms = (time.perf_counter() - self._started) * 1000
         environ = self._environ
         method = environ.get("REQUEST_METHOD", "")
+        # In the order of its fields: by their names it takes twice as long.
         finished = Finished(
-            at=self.began_at + ms / 1000,
-            method=method if method in METHODS else "OTHER",
-            route=self._route or _route(environ),
-            status=500 if self.has_failed else int(self._status[:3]),
-            ms=ms,
-            started=self._started,
-            bytes=self._bytes,
-            wait_ms=_wait_ms(environ.get("HTTP_X_REQUEST_START"), self.began_at),
-            has_failed=self.has_failed,
-            content_type=self._content_type,
-            request_id=self._request_id,
-            trace=self._trace,
+            self.began_at + ms / 1000,
+            method if method in METHODS else "OTHER",
+            self._route or _route(environ),
+            500 if self.has_failed else int(self._status[:3]),
+            ms,
+            self._started,
+            self._bytes,
+            _wait_ms(environ.get("HTTP_X_REQUEST_START"), self.began_at),
+            self.has_failed,
+            self._content_type,
+            self._request_id,
+            self._trace,
         )
         trace.end()
         self._recorder.closed(self, finished)

@@ -43,8 +43,16 @@ class Sketch:
         self.sum += value
         if is_error:
             self.errors += 1
-        key = _MAPPING.key(min(value, MOST)) if value > LEAST else _NOUGHT
+        key = _bin_of(value)
         self.bins[key] = self.bins.get(key, 0) + 1
+
+    def add_all(self, values: Sequence[float], errors: int = 0) -> None:
+        """Add many, of which so many were errors."""
+        self.tally(len(values), sum(values), errors)
+        bins = self.bins
+        for value in values:
+            key = _bin_of(value)
+            bins[key] = bins.get(key, 0) + 1
 
     def tally(self, count: int, total: float, errors: int = 0) -> None:
         """Add ``count`` values of which only the sum is known."""
@@ -121,6 +129,10 @@ def merged(sketches: Iterable[Sketch]) -> Sketch:
     for sketch in sketches:
         whole.merge(sketch)
     return whole
+
+
+def _bin_of(value: float) -> int:
+    return int(_MAPPING.key(min(value, MOST))) if value > LEAST else _NOUGHT
 
 
 def _value(key: int) -> float:

@@ -68,12 +68,12 @@ class Slots:
                 del self.kept[old]
         return slot
 
-    def sketch(self, slot: Slot, metric: str, labels: str) -> Sketch:
-        """The sketch of a series in the slot, made when it is the first time."""
+    def sketch(self, slot: Slot, metric: str, labels: str, values: int = 1) -> Sketch:
+        """The sketch of a series in the slot, made when it is the first time; for so many values."""
         slot.is_sent = False
         found = slot.series.get((metric, labels))
         if found is None and labels and len(slot.series) >= self._series_most:
-            self.folded_together += 1
+            self.folded_together += values
             labels = OTHER
             found = slot.series.get((metric, labels))
         if found is None:

@@ -70,8 +70,13 @@ def place_of(rule: CacheRule, principal: Principal, path: str, query: bytes, acc
 def audience(rule: CacheRule, principal: Principal) -> str:
     """Who may have the answer: those of this role with these permissions; or this one user or key."""
     person = principal.actor if rule.is_personal else ""
-    day = str(int(_now()) // _QUARTER_S) if rule.is_of_a_day else ""
+    day = str(quarter_of(rule)) if rule.is_of_a_day else ""
     return f"{rule.shape}/{_held(principal.role, principal.permissions)}/{person}/{day}"
+
+
+def quarter_of(rule: CacheRule) -> int:
+    """The quarter of an hour that an answer is of; 0 where it is of no time."""
+    return int(_now()) // _QUARTER_S if rule.is_of_a_day else 0
 
 
 def shape_of(text: str) -> str:

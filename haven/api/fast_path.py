@@ -10,8 +10,8 @@ for its count in the limit, and what went wrong, which it takes with it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import redis
@@ -20,20 +20,28 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Request
 
 from extensions.caching import State as Caching
-from extensions.caching.answers import Answer, as_wsgi, stored_parts, wants_fresh
-from extensions.caching.cache import BYPASS, HIT, STALE_HIT, Guess
-from extensions.caching.keys import Place
+from extensions.caching.answers import Answer, as_wsgi, headers_of, stored_parts, wants_fresh
+from extensions.caching.cache import BYPASS, HIT, STALE_HIT, Asked, Guess
 from extensions.caching.link import Unavailable
 from extensions.caching.values import Entry
 from extensions.database.counting import Counted, counting
-from extensions.logs import Answered, Logs, name_lines, request_id_of, trace_id_of, write_request
+from extensions.logs import (
+    Answered,
+    Logs,
+    name_lines,
+    offered_request_id,
+    own_request_id,
+    trace_id_of,
+    write_request,
+)
 from extensions.monitoring.requests import ROUTE
 from extensions.rate_limiting import RateLimiting
 from extensions.rate_limiting import State as Limiting
 from extensions.rate_limiting.ahead import Ahead
 from extensions.rate_limiting.answers import told
 from extensions.rate_limiting.counting import Standing
-from haven.api.cached import EXTENSION, CacheRule, place_of
+from extensions.rate_limiting.rules import Rule
+from haven.api.cached import EXTENSION, CacheRule, place_of, quarter_of
 from haven.api.guard import FAILED, SIGNED_IN, is_signed_in_administrator
 from haven.api.listing import Listing
 from haven.api.resource import API, CACHED, page_parts
@@ -45,6 +53,8 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Headers = list[tuple[str, str]]
 _BEARER: Final = "Bearer "
+_KNOWN_KEPT: Final = 2000
+"""Requests in their words of which a process keeps what it has found out, about 2 KB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +72,33 @@ class View:
 
 
 @dataclass(slots=True)
-class Asked:
+class Known:
+    """What was found out of a request, for the next that asks the same in the same words.
+
+    It says nothing of whether an answer may be given: ``seen``, the limits and the generations are looked at each time.
+    """
+
+    seen: Seen
+    asked: Asked
+    actor: str
+    is_exempt: bool
+    ahead: Ahead | None = None
+    limits: Mapping[str, Rule] | None = None
+    """What operators had put in force when ``ahead`` was made."""
+    head: bytes = b""
+    """The head of the entry that ``headers`` were made of."""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Call:
     """A request."""
 
     environ: Environ
     began: float
     request_id: str
+    is_own_id: bool
+    """The id was made here."""
     is_fresh: bool
     """It asks for what is computed now."""
     counted: Counted | None = None
@@ -75,12 +106,11 @@ class Asked:
 
 
 class Admitted(NamedTuple):
-    """A caller who may have the view's answer, where he stands in the limits, and what is stored for him and counts."""
+    """A caller who may have the view's answer, what is stored for him and counts, and where he stands in the limits."""
 
-    principal: Principal
-    place: Place
-    standings: tuple[Standing, ...]
+    known: Known
     entry: Entry | None
+    standings: tuple[Standing, ...] = ()
 
 
 class FastPath:
@@ -105,101 +135,119 @@ class FastPath:
         self._caching: Caching = app.extensions[EXTENSION]
         self._limiting: Limiting | None = app.extensions.get(RateLimiting.name)
         self._slow_ms = app.config["SLOW_REQUEST_THRESHOLD"]
+        self._known: dict[tuple[bytes, str, str, str, int], Known] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         view = self._views.get(environ["PATH_INFO"])
         if view is None or _is_unusual(environ):
             return self._behind(environ, start_response)
-        asked = _asked(environ)
-        admitted = self._admitted(view, asked)
-        answer = None if admitted is None else self._found(view, admitted, asked)
+        call = _call(environ)
+        admitted = self._admitted(view, call)
+        answer = None if admitted is None else self._found(view, admitted, call)
         if admitted is None or answer is None:
             return self._behind(environ, start_response)
-        return self._answer(view, admitted, answer, asked, start_response)
+        return self._answer(view, admitted, answer, call, start_response)
 
-    def _found(self, view: View, admitted: Admitted, asked: Asked) -> Answer | None:
+    def _found(self, view: View, admitted: Admitted, call: Call) -> Answer | None:
         entry = admitted.entry
         if entry is not None:
             self.answered += 1
             return Answer(HIT, entry.head, entry.body, entry.age_s())
         if view.listing is None:
             return None
-        name_lines(asked.request_id, trace_id_of(asked.environ.get("HTTP_TRACEPARENT")))
-        with counting(f"GET {view.path}") as asked.counted:
-            answer = self._computed(view, admitted, asked)
+        name_lines(call.request_id, trace_id_of(call.environ.get("HTTP_TRACEPARENT")))
+        with counting(f"GET {view.path}") as call.counted:
+            answer = self._computed(view, admitted.known, call)
         if answer is not None and answer.outcome in (HIT, STALE_HIT):
             self.answered += 1
         elif answer is not None:
             self.computed += 1
         return answer
 
-    def _admitted(self, view: View, asked: Asked) -> Admitted | None:
+    def _admitted(self, view: View, call: Call) -> Admitted | None:
         """What Redis confirms of what this process keeps; None: this request is the app's."""
-        environ = asked.environ
+        environ = call.environ
         seen = self._principals.seen(environ["HTTP_AUTHORIZATION"].removeprefix(_BEARER).strip())
         if seen is None or not view.admits(seen.principal) or self._runtime.redis_is_away:
             return None
-        accept = environ.get("HTTP_ACCEPT", "")
-        place = place_of(
-            view.rule, seen.principal, view.path, environ["QUERY_STRING"].encode("latin-1"), accept
-        )
-        guess = None if asked.is_fresh else self._caching.cache.guess(place)
+        known = self._known_of(view, seen, environ["QUERY_STRING"], environ.get("HTTP_ACCEPT", ""))
+        guess = None if call.is_fresh else self._caching.cache.guess(known.asked)
         if guess is None and view.listing is None:
             return None
-        if self._is_exempt(seen.principal):
-            return self._confirmed(seen, guess, place)
-        ahead = self._limiting.ahead(f"GET {view.path}", seen.principal.actor) if self._limiting else None
-        return None if ahead is None else self._counted(seen, guess, place, ahead, environ)
+        if known.is_exempt:
+            return self._confirmed(known, guess)
+        ahead = self._ahead(view, known)
+        return None if ahead is None else self._counted(known, guess, ahead, environ)
 
-    def _confirmed(self, seen: Seen, guess: Guess | None, place: Place) -> Admitted | None:
-        stored, versions = self._exchange(seen.command, guess)
-        return self._if_so(seen, stored, guess, versions, place)
+    def _known_of(self, view: View, seen: Seen, query: str, accept: str) -> Known:
+        words = (seen.command, view.path, query, accept, quarter_of(view.rule))
+        known = self._known.get(words)
+        # What Redis says of a token may change: then so may whose answer it gets.
+        if known is None or known.seen is not seen:
+            if len(self._known) >= _KNOWN_KEPT:
+                self._known.clear()
+            place = place_of(view.rule, seen.principal, view.path, query.encode("latin-1"), accept)
+            asked = self._caching.cache.asked(place)
+            known = Known(seen, asked, seen.principal.actor, self._is_exempt(seen.principal))
+            self._known[words] = known
+        return known
 
-    def _counted(
-        self, seen: Seen, guess: Guess | None, place: Place, ahead: Ahead, environ: Environ
-    ) -> Admitted | None:
-        stored, count, versions = self._exchange(seen.command + ahead.command, guess, 2)
+    def _ahead(self, view: View, known: Known) -> Ahead | None:
+        """What counts the request; made anew when operators' limits were read again."""
+        limiting = self._limiting
+        assert limiting is not None
+        limiting.control.sync()
+        limits = limiting.control.limits.overrides
+        if known.ahead is None or known.limits is not limits or limiting.storage.counts_in_memory:
+            known.ahead, known.limits = limiting.ahead(f"GET {view.path}", known.actor), limits
+        return known.ahead
+
+    def _confirmed(self, known: Known, guess: Guess | None) -> Admitted | None:
+        stored, versions = self._exchange(known.seen.command, guess)
+        return self._if_so(known, stored, guess, versions)
+
+    def _counted(self, known: Known, guess: Guess | None, ahead: Ahead, environ: Environ) -> Admitted | None:
+        stored, count, versions = self._exchange(known.seen.command + ahead.command, guess, 2)
         verdict = ahead.counted(environ, count)
         if verdict is None or not verdict.is_allowed:
             return None
-        return self._if_so(seen, stored, guess, versions, place, verdict.standings)
+        return self._if_so(known, stored, guess, versions, verdict.standings)
 
     def _if_so(
         self,
-        seen: Seen,
+        known: Known,
         stored: Any,
         guess: Guess | None,
         versions: Any,
-        place: Place,
         standings: tuple[Standing, ...] = (),
     ) -> Admitted | None:
-        if stored != seen.stored:
+        if stored != known.seen.stored:
             return None
         is_right = guess is not None and self._caching.cache.is_right(guess, versions)
-        return Admitted(seen.principal, place, standings, guess.entry if guess and is_right else None)
+        return Admitted(known, guess.entry if guess is not None and is_right else None, standings)
 
-    def _computed(self, view: View, admitted: Admitted, asked: Asked) -> Answer | None:
+    def _computed(self, view: View, known: Known, call: Call) -> Answer | None:
         """The page, computed once for all who ask for it now; None: something is wrong, and the app has words for it."""
 
         def compute() -> tuple[bytes, bytes]:
             assert view.listing is not None
-            arguments = Request(asked.environ).args
+            arguments = Request(call.environ).args
             query = view.listing.parse(arguments)
             with Session(self._runtime.engine) as session:
-                set_tenant(session, admitted.principal.tenant(asked.request_id))
+                set_tenant(session, known.seen.principal.tenant(call.request_id))
                 tell_along(session)
                 page = view.listing.page(session, query)
                 session.commit()
             return stored_parts(*page_parts(page, view.path, arguments))
 
         try:
-            if asked.is_fresh:
+            if call.is_fresh:
                 return Answer(BYPASS, *compute())
             fetched = self._caching.cache.fetch(
-                admitted.place, compute, lambda parts: parts, view.life_s, keeps_locally=True
+                known.asked.place, compute, lambda parts: parts, view.life_s, keeps_locally=True
             )
         except Exception as error:  # noqa: BLE001  whatever it is
-            asked.environ[FAILED] = error
+            call.environ[FAILED] = error
             return None
         entry = fetched.entry
         if entry is not None:
@@ -227,27 +275,34 @@ class FastPath:
         return self._runtime.settings.enable_admin_bypass and is_signed_in_administrator(principal)
 
     def _answer(
-        self, view: View, admitted: Admitted, answer: Answer, asked: Asked, start_response: StartResponse
+        self, view: View, admitted: Admitted, answer: Answer, call: Call, start_response: StartResponse
     ) -> Iterable[bytes]:
-        status, headers, body = as_wsgi(answer, asked.environ.get("HTTP_IF_NONE_MATCH"))
-        headers += self._headers
-        headers.append(("X-Request-ID", asked.request_id))
+        known = admitted.known
+        if answer.outcome != HIT:
+            fixed = headers_of(answer) + self._headers
+        else:
+            if known.head != answer.head:
+                known.headers, known.head = headers_of(answer) + self._headers, answer.head
+            fixed = known.headers
+        status, headers, body = as_wsgi(answer, fixed, call.environ.get("HTTP_IF_NONE_MATCH"))
+        headers.append(("X-Request-ID", call.request_id))
         if admitted.standings:
             headers += told(admitted.standings)
-        asked.environ[ROUTE] = view.path
+        call.environ[ROUTE] = view.path
         start_response(status, headers)
-        counted = asked.counted
+        counted = call.counted
         answered = Answered(
             method="GET",
             route=view.path,
             status=int(status[:3]),
-            ms=(time.perf_counter() - asked.began) * 1000,
+            ms=(time.perf_counter() - call.began) * 1000,
             size=len(body),
-            caller=admitted.principal.actor,
-            request_id=asked.request_id,
-            trace_id=trace_id_of(asked.environ.get("HTTP_TRACEPARENT")),
+            caller=known.actor,
+            request_id=call.request_id,
+            trace_id=trace_id_of(call.environ.get("HTTP_TRACEPARENT")),
             statements=counted.count if counted else 0,
             statements_ms=counted.total_ms if counted else 0.0,
+            is_own_id=call.is_own_id,
         )
         write_request(answered, self._slow_ms)
         for tell in self.observers:
@@ -277,11 +332,13 @@ def _views_of(app: Flask) -> Iterable[View]:
             yield View(rule.rule, permission, cached, app.config[cached.life], lists.get(rule.rule))
 
 
-def _asked(environ: Environ) -> Asked:
-    return Asked(
+def _call(environ: Environ) -> Call:
+    offered_id = offered_request_id(environ.get("HTTP_X_REQUEST_ID"))
+    return Call(
         environ,
         time.perf_counter(),
-        request_id_of(environ.get("HTTP_X_REQUEST_ID")),
+        offered_id or own_request_id(),
+        offered_id is None,
         wants_fresh(environ.get("HTTP_CACHE_CONTROL", "")),
     )
 

@@ -103,6 +103,15 @@ def test_a_request_has_an_id_that_the_caller_may_bring(capsys):
     assert lines[0]["route"] == "/hello"
 
 
+def test_of_a_path_that_no_rule_knows_only_the_words_of_rules_are_logged(capsys):
+    app = app_with("extensions.logs:Logs")
+    app.add_url_rule("/tenants/<uuid:row_id>", view_func=lambda **_: "a tenant")
+    for path in ("/tenants/743907389", "/tenants/Wanjiku%20Kamau", "/amina@example.com/tenants"):
+        assert app.test_client().get(path).status_code == 404
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["route"] for line in lines] == ["/tenants/…", "/tenants/…", "/…/tenants"]
+
+
 @pytest.mark.parametrize(
     "said, hidden",
     [

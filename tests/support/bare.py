@@ -1,25 +1,34 @@
-"""The least that a WSGI app can do: as many bytes as a page of ten units. What gunicorn costs by itself."""
+"""The least that a WSGI app can do: an answer of bytes that it has. What gunicorn costs by itself."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
-BODY = b'{"data":[' + b",".join([b'{"id":"' + b"0" * 330 + b'"}'] * 10) + b"]}"
-HEADERS = [("Content-Type", "application/json"), ("Content-Length", str(len(BODY)))]
+BODY: Final = "BARE_BODY"
+"""Where the environment says which file is the answer."""
 
 
-def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """200 and the bytes."""
-    start_response("200 OK", HEADERS)
-    return [BODY]
+def bare(body: bytes) -> Callable[..., Iterable[bytes]]:
+    """An app that answers with these bytes."""
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
 
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", headers)
+        return [body]
+
+    return app
+
+
+app: Any = bare(Path(os.environ[BODY]).read_bytes() if BODY in os.environ else b"{}")
 
 # What gunicorn.conf.py asks of an application.
-app.wsgi = lambda: app  # type: ignore[attr-defined]
-app.config = {"DRAIN_SECONDS": 0}  # type: ignore[attr-defined]
-app.extensions = {  # type: ignore[attr-defined]
+app.wsgi = lambda: app
+app.config = {"DRAIN_SECONDS": 0}
+app.extensions = {
     "after_fork": lambda: None,
     "haven_streams": SimpleNamespace(),
     "haven_drain": SimpleNamespace(is_on=False),
