@@ -123,6 +123,15 @@ _PAID_NOW: Final = _STATUS.format(paid="(i.paid + s.amount)")
 _NAMED_FIRST: Final = _SHARE_OUT.format(order="id = :first_id DESC NULLS LAST, due_at, id", status=_PAID_NOW)
 _OLDEST_FIRST: Final = _SHARE_OUT.format(order="due_at, id", status=_PAID_NOW)
 _ONE_PAYMENT: Final = text(_ALLOCATE.format(money="id = :payment_id", shared=_NAMED_FIRST))
+# One of each lease, so an invoice that is named is its payment's.
+_EACH_PAYMENT: Final = text(
+    _ALLOCATE.format(
+        money="id = ANY (CAST(:payment_ids AS uuid[]))",
+        shared=_SHARE_OUT.format(
+            order="id = ANY (CAST(:first_ids AS uuid[])) DESC, due_at, id", status=_PAID_NOW
+        ),
+    )
+)
 _ALL_CREDIT: Final = text(
     _ALLOCATE.format(money="lease_id = ANY (CAST(:lease_ids AS uuid[]))", shared=_OLDEST_FIRST)
 )
@@ -201,6 +210,19 @@ def allocate_payment(
         "today": lease.today,
     }
     return [Share(*row) for row in session.execute(_ONE_PAYMENT, values)]
+
+
+def allocate_payments(
+    session: Session, payment_ids: Sequence[uuid.UUID], first_ids: Sequence[uuid.UUID], today: dt.date
+) -> list[Share]:
+    """The same for many payments, each of another lease, by one statement; ``first_ids`` are the invoices they name."""
+    values = {
+        "agency_id": tenant_of(session).agency_id,
+        "payment_ids": [str(one) for one in payment_ids],
+        "first_ids": [str(one) for one in first_ids],
+        "today": today,
+    }
+    return [Share(*row) for row in session.execute(_EACH_PAYMENT, values)]
 
 
 class Completion(NamedTuple):

@@ -8,6 +8,7 @@ from haven.billing.allocation import (
     Completion,
     Share,
     allocate_payment,
+    allocate_payments,
     complete_payment,
     release_payment,
 )
@@ -32,6 +33,7 @@ from haven.billing.invoices import (
 from haven.billing.late_fees import LateFees, charge_late_fees, request_late_fees
 from haven.billing.ledger import (
     AccountTotal,
+    Posting,
     matched_posting,
     mirror_payment,
     payment_posting,
@@ -39,7 +41,7 @@ from haven.billing.ledger import (
     suspense_posting,
     trial_balance,
 )
-from haven.billing.locks import LEASE_COLUMNS, LockedLease, lock_lease
+from haven.billing.locks import LEASE_COLUMNS, LockedLease, lock_lease, lock_leases
 from haven.billing.numbers import credit_note_number, invoice_number, receipt_number, take
 from haven.billing.owner_balance import OwnerBalance, owner_balance
 from haven.billing.owner_shares import owner_postings
@@ -61,12 +63,14 @@ __all__ = [
     "LateFees",
     "LockedLease",
     "OwnerBalance",
+    "Posting",
     "RunContext",
     "RunResult",
     "Share",
     "TenantStatement",
     "agency_day",
     "allocate_payment",
+    "allocate_payments",
     "apply_to_arrears",
     "balance_of_lease",
     "balance_of_tenant",
@@ -82,6 +86,7 @@ __all__ = [
     "issue",
     "lease_balance",
     "lock_lease",
+    "lock_leases",
     "mark_overdue",
     "matched_posting",
     "mirror_payment",

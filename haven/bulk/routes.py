@@ -173,5 +173,5 @@ def _request_body(bulk: Bulk, method: str) -> dict[str, Any]:
 
 for _bulk in BULK.values():
     for _method in _OPERATIONS:
-        if _method != "DELETE" or _bulk.delete is not None:
+        if _method != "DELETE" or _bulk.is_removable:
             _register(_bulk, _method)

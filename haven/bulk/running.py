@@ -53,9 +53,9 @@ class Order:
         """Whether it is one transaction."""
         return self.mode == "ATOMIC" or self.is_dry_run
 
-    def batches(self) -> Batches:
-        """What does the rows."""
-        return Batches(self.bulk, self.operation, is_named=self.format == "CSV")
+    def batches(self, *, is_large: bool = False) -> Batches:
+        """What does the rows; ``is_large``: a great many in one transaction."""
+        return Batches(self.bulk, self.operation, is_named=self.format == "CSV", is_large=is_large)
 
     def rows(self, file: BinaryIO, zone: ZoneInfo) -> Iterator[Row]:
         """The rows of ``file``."""
@@ -226,7 +226,8 @@ def _whole(
 
 
 def _do_all(session: Session, order: Order, rows: Iterator[Row], tally: Tally, told: Told) -> None:
-    batches = order.batches()
+    batches = order.batches(is_large=True)
+    batches.begin(session)
     for batch in batched(rows, _ATOMIC_BATCH):
         tally.add(len(batch), batches.apply(session, batch))
         # What is written is not needed again; a million rows would fill the memory.
