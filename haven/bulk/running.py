@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from haven.bulk.applying import Batches, Outcome
 from haven.bulk.faults import SHOWN_MOST, Row, RowFault, RowsRefused
 from haven.bulk.models import BulkPiece, BulkUpload
-from haven.bulk.reading import read
+from haven.bulk.reading import about_rows, read
 from haven.bulk.resources import BULK, Bulk
 from haven.db.base import new_id
 from haven.db.session import tenant_of
@@ -57,7 +57,7 @@ class Order:
         """What does the rows; ``is_large``: a great many in one transaction."""
         return Batches(self.bulk, self.operation, is_named=self.format == "CSV", is_large=is_large)
 
-    def rows(self, file: BinaryIO, zone: ZoneInfo) -> Iterator[Row]:
+    def rows(self, file: BinaryIO, zone: ZoneInfo) -> Generator[Row]:
         """The rows of ``file``."""
         return read(file, self.format, self.bulk, self.operation, zone)
 
@@ -126,11 +126,10 @@ def at_once(session: Session, order: Order, rows: list[Row]) -> dict[str, Any]:
     return tally.report(order) | {"ids": [] if order.is_dry_run else ids}
 
 
-def keep(session: Session, order: Order, file: BinaryIO, row_count: int) -> uuid.UUID:
+def keep(session: Session, order: Order, file: BinaryIO) -> uuid.UUID:
     """Store what was sent, for a worker to do; the id of the upload."""
     agency_id, upload_id = tenant_of(session).agency_id, new_id()
     size = file.seek(0, 2)
-    file.seek(0)
     session.add(
         BulkUpload(
             agency_id=agency_id,
@@ -141,10 +140,11 @@ def keep(session: Session, order: Order, file: BinaryIO, row_count: int) -> uuid
             format=order.format,
             is_dry_run=order.is_dry_run,
             size_bytes=size,
-            row_count=row_count,
+            row_count=about_rows(file, order.format),
         )
     )
     session.flush()
+    file.seek(0)
     number = 0
     while content := file.read(_PIECE):
         piece = BulkPiece(agency_id=agency_id, upload_id=upload_id, number=number, content=content)
@@ -171,7 +171,9 @@ def run(context: JobContext, upload_id: uuid.UUID, batch_size: int) -> dict[str,
             return upload.report
     with tempfile.TemporaryFile() as file:
         _fetch(context, upload_id, file)
-        told: Told = lambda done: context.progress(done, total, f"{done:,} of {total:,} rows")  # noqa: E731
+        told: Told = lambda done: context.progress(  # noqa: E731
+            done, max(done, total), f"{done:,} of about {total:,} rows"
+        )
         if order.is_whole:
             return _whole(context, upload_id, order, order.rows(file, zone), told)
         return _in_parts(context, upload_id, order, order.rows(file, zone), batch_size, told)
@@ -288,7 +290,7 @@ def _finish(session: Session, upload_id: uuid.UUID, report: dict[str, Any]) -> N
     """Keep the report, and what was sent no longer."""
     upload = _upload(session, upload_id, lock=True)
     upload.report = report
-    upload.rows_done = report["rows"]
+    upload.rows_done = upload.row_count = report["rows"]
     upload.finished_at = dt.datetime.now(dt.UTC)
     session.execute(
         delete(BulkPiece).where(BulkPiece.agency_id == upload.agency_id, BulkPiece.upload_id == upload_id)

@@ -192,7 +192,6 @@ def _allocate(session: Session, booked: Sequence[_Booked], today: dt.date) -> No
 
 
 def _tell(session: Session, booked: Sequence[_Booked]) -> None:
-    said = [(one.payment.id, event(one.payment)) for one in booked]
-    emit_many(session, "payment.completed", [facts for _, facts in said])
-    for payment_id, facts in said:
-        notifications.queue(session, "PAYMENT_COMPLETED", payment_id, facts)
+    said = {one.payment.id: event(one.payment) for one in booked}
+    emit_many(session, "payment.completed", list(said.values()))
+    notifications.queue_many(session, "PAYMENT_COMPLETED", said)

@@ -14,9 +14,10 @@ TEXTS = st.one_of(
     st.text(max_size=12),
     st.sampled_from(
         "0712345678|+254712345678|254110345678|0100000000|0199999999|0700 000 000|a@b.co|A@B.CO|a..b@c.co|a@b|a@-b.co|"
-        "PROSPECT|prospect|CASH|MPESA|APARTMENT|25000.00|1e5|NaN|-1|2026-11-01|2026-13-01|x\x00|x\ny|  x  |".split(
-            "|"
-        )
+        "PROSPECT|1|0|0.00|0.01|25000|1.234|999999999999.99|1234567890123|-0.50|0001-01-01|2026-02-30|20261101|2026-W45-1|"
+        "2026-11-01T08:00:00Z|2026-11-01T08:00:00+03:00|2026-11-01T08:00:00|2026-11-01T24:00:00Z|2026-11-01T08:00Z|"
+        "0198b4f0-7c1e-7b3a-9d2e-5f6a7b8c9d0e|0198B4F0-7C1E-7B3A-9D2E-5F6A7B8C9D0E|0198b4f07c1e7b3a9d2e5f6a7b8c9d0e|"
+        "prospect|CASH|MPESA|APARTMENT|25000.00|1e5|NaN|-1|2026-11-01|2026-13-01|x\x00|x\ny|  x  |".split("|")
     ),
     st.integers(190, 4010).map(lambda size: "x" * size),
     st.emails(),
