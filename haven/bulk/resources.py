@@ -49,6 +49,7 @@ class Bulk:
         check_delete: refuses to remove a locked row; None: only the database does.
         is_removable: whether rows are ever removed.
         create_many, lock_all: where more is to be done for a new row than storing it.
+        batch: rows that are done as one set where all are one transaction.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Bulk:
     is_removable: bool = True
     create_many: CreateMany | None = None
     lock_all: Callable[[Session], None] | None = None
+    batch: int = 2000
 
 
 def _each(plan: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> PlanChanges:
@@ -121,6 +123,7 @@ BULK: Final = {
             is_removable=False,
             create_many=payments.create_many,
             lock_all=payments.lock_all_receipts,
+            batch=500,
         ),
     )
 }

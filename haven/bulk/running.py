@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from haven.operations.jobs import JobContext
 
 _PIECE: Final = 1_048_576
-_ATOMIC_BATCH: Final = 2000
 Told = Callable[[int], None]
 
 
@@ -115,7 +114,7 @@ def at_once(session: Session, order: Order, rows: list[Row]) -> dict[str, Any]:
     ids: list[uuid.UUID] = []
     trial = session.begin_nested() if order.is_dry_run else None
     batches = order.batches()
-    for batch in batched(iter(rows), _ATOMIC_BATCH):
+    for batch in batched(iter(rows), order.bulk.batch):
         outcome = batches.apply(session, batch)
         tally.add(len(batch), outcome)
         ids += outcome.ids
@@ -230,7 +229,7 @@ def _whole(
 def _do_all(session: Session, order: Order, rows: Iterator[Row], tally: Tally, told: Told) -> None:
     batches = order.batches(is_large=True)
     batches.begin(session)
-    for batch in batched(rows, _ATOMIC_BATCH):
+    for batch in batched(rows, order.bulk.batch):
         tally.add(len(batch), batches.apply(session, batch))
         # What is written is not needed again; a million rows would fill the memory.
         session.expunge_all()
