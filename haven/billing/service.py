@@ -47,6 +47,7 @@ from haven.billing.owner_balance import OwnerBalance, owner_balance
 from haven.billing.owner_shares import owner_postings
 from haven.billing.proration import due_date, prorated, stay
 from haven.billing.runs import RunContext, RunResult, request_run, run_period
+from haven.billing.statements import MAX_LINES as STATEMENT_LINES
 from haven.billing.statements import TenantStatement, tenant_statement
 from haven.billing.verify import Finding, report, request_nightly, verify
 
@@ -54,6 +55,7 @@ __all__ = [
     "LEASE_COLUMNS",
     "LINE_KINDS",
     "MAX_LINES",
+    "STATEMENT_LINES",
     "UNPAID",
     "AccountTotal",
     "AgencyDay",
