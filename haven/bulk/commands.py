@@ -109,13 +109,16 @@ def _run(runtime: Runtime, agency_id: uuid.UUID, order: running.Order, kept: Bin
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(order.resource, total=total)
-        return running.here(
+        tally = running.here(
             lambda: job_session(runtime, agency_id, "haven import"),
             order,
             order.rows(kept, zone),
             runtime.settings.bulk_batch_size,
-            lambda done: progress.update(task, completed=done),
+            lambda done: progress.update(task, completed=done, total=max(done, total)),
         )
+        # Line ends were counted, not rows.
+        progress.update(task, completed=tally.rows, total=tally.rows)
+        return tally
 
 
 def _show(report: dict[str, Any]) -> None:

@@ -132,7 +132,7 @@ def _records(text: io.TextIOWrapper, bulk: Bulk, operation: str, zone: ZoneInfo)
             continue
         if not headers:
             headers = _trimmed(cells)
-            names = match(bulk, operation, headers)
+            names = match(bulk, operation, headers, number)
             columns = {name: header for name, header in zip(names, headers, strict=True) if name}
             continue
         yield _row(number, cells, names, columns, kinds, zone)

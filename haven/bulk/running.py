@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from extensions.jobs.attempt import Cancelled
 from haven.bulk.applying import Batches, Outcome
 from haven.bulk.faults import SHOWN_MOST, Row, RowFault, RowsRefused
 from haven.bulk.models import BulkPiece, BulkUpload
@@ -174,8 +175,14 @@ def run(context: JobContext, upload_id: uuid.UUID, batch_size: int) -> dict[str,
             done, max(done, total), f"{done:,} of about {total:,} rows"
         )
         if order.is_whole:
-            return _whole(context, upload_id, order, order.rows(file, zone), told)
-        return _in_parts(context, upload_id, order, order.rows(file, zone), batch_size, told)
+            report = _whole(context, upload_id, order, order.rows(file, zone), told)
+        else:
+            report = _in_parts(context, upload_id, order, order.rows(file, zone), batch_size, told)
+    rows: int = report["rows"]
+    # Line ends were counted, not rows. What is done is done: nobody can cancel it any more.
+    with suppress(Cancelled):
+        context.progress(rows, rows, f"{rows:,} rows")
+    return report
 
 
 def here(
