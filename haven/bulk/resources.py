@@ -123,7 +123,7 @@ BULK: Final = {
             is_removable=False,
             create_many=payments.create_many,
             lock_all=payments.lock_all_receipts,
-            batch=500,
+            batch=250,
         ),
     )
 }

@@ -133,11 +133,13 @@ def _columns(table: Table) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _keys(table: Table) -> tuple[frozenset[str], ...]:
-    return tuple(
+    """The unique keys within an agency; one that has the id cannot be another row's."""
+    keys = (
         frozenset(column.name for column in one.columns) - {"agency_id"}
         for one in table.constraints
         if isinstance(one, UniqueConstraint)
     )
+    return tuple(key for key in keys if "id" not in key)
 
 
 def _named(table: Table, rows: Sequence[Values]) -> list[str]:

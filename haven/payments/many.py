@@ -178,8 +178,9 @@ def _rounds(booked: Sequence[_Booked]) -> list[list[_Booked]]:
 def _allocate(session: Session, booked: Sequence[_Booked], today: dt.date) -> None:
     by_id = {one.payment.id: one for one in booked}
     named = [one.payment.invoice_id for one in booked if one.payment.invoice_id is not None]
+    lease_of = {payment_id: one.payment.lease_id for payment_id, one in by_id.items()}
     payer: dict[uuid.UUID, _Booked] = {}
-    for share in billing.allocate_payments(session, list(by_id), named, today):
+    for share in billing.allocate_payments(session, lease_of, named, today):
         one = payer[share.invoice_id] = by_id[share.payment_id]
         one.allocated += share.amount
     # Whatever the moment it is asked for: each posting has that of the payment behind it.

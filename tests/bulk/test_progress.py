@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from haven.bulk import reading
 from haven.bulk.reading import about_rows
 from haven.operations import jobs
 from haven.operations.models import Job
@@ -57,8 +58,6 @@ def test_progress_rises_to_the_rows_that_are_there(
 
 def test_the_rows_of_a_large_file_are_read_once_and_not_on_the_web(by, send, monkeypatch):
     """Only so many as are answered at once are parsed while somebody waits."""
-    from haven.bulk import reading
-
     read = []
     row = reading._row
     monkeypatch.setattr(reading, "_row", lambda *arguments: read.append(1) or row(*arguments))
