@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from haven.operations.jobs import JobContext
 
 _PIECE: Final = 1_048_576
+_LOCKED_EACH: Final = 100
+"""Rows of a transaction for which PostgreSQL surely has room for a lock each."""
 Told = Callable[[int], None]
 
 
@@ -53,8 +55,9 @@ class Order:
         """Whether it is one transaction."""
         return self.mode == "ATOMIC" or self.is_dry_run
 
-    def batches(self, *, is_large: bool = False) -> Batches:
-        """What does the rows; ``is_large``: a great many in one transaction."""
+    def batches(self, at_once: int | None = None) -> Batches:
+        """What does the rows, ``at_once`` of them in each transaction (None: nobody knows how many)."""
+        is_large = at_once is None or at_once > _LOCKED_EACH
         return Batches(self.bulk, self.operation, is_named=self.format == "CSV", is_large=is_large)
 
     def rows(self, file: BinaryIO, zone: ZoneInfo) -> Generator[Row]:
@@ -114,7 +117,8 @@ def at_once(session: Session, order: Order, rows: list[Row]) -> dict[str, Any]:
     tally = Tally()
     ids: list[uuid.UUID] = []
     trial = session.begin_nested() if order.is_dry_run else None
-    batches = order.batches()
+    batches = order.batches(len(rows))
+    batches.begin(session)
     for batch in batched(iter(rows), order.bulk.batch):
         outcome = batches.apply(session, batch)
         tally.add(len(batch), outcome)
@@ -198,9 +202,10 @@ def here(
         with suppress(_Undo), open_session() as session:
             _do_all(session, order, rows, tally, told)
         return tally
-    batches = order.batches()
+    batches = order.batches(batch_size)
     for batch in batched(rows, batch_size):
         with open_session() as session:
+            batches.begin(session)
             outcome = batches.apply(session, batch)
         tally.add(len(batch), outcome)
         told(tally.rows)
@@ -234,7 +239,7 @@ def _whole(
 
 
 def _do_all(session: Session, order: Order, rows: Iterator[Row], tally: Tally, told: Told) -> None:
-    batches = order.batches(is_large=True)
+    batches = order.batches()
     batches.begin(session)
     for batch in batched(rows, order.bulk.batch):
         tally.add(len(batch), batches.apply(session, batch))
@@ -253,7 +258,7 @@ def _in_parts(
     batch_size: int,
     told: Told,
 ) -> dict[str, Any]:
-    batches = order.batches()
+    batches = order.batches(batch_size)
     read_so_far = 0
     for batch in batched(rows, batch_size):
         read_so_far += len(batch)
@@ -261,6 +266,7 @@ def _in_parts(
             upload = _upload(session, upload_id, lock=True)
             left = batch[max(0, upload.rows_done - (read_so_far - len(batch))) :]
             if left:
+                batches.begin(session)
                 _part(session, upload, order, left, batches)
         told(read_so_far)
     with context.session() as session:
