@@ -17,7 +17,7 @@ from haven.bulk.faults import Row, RowFault
 from haven.bulk.resources import Bulk
 from haven.db import staging
 from haven.db.base import new_id
-from haven.db.conflicts import explain
+from haven.db.conflicts import explain, taken
 from haven.db.rows import Planned, expected
 from haven.db.session import tenant_of
 from haven.errors import HavenError, NotFound, VersionMismatch
@@ -86,7 +86,7 @@ class Batches:
         good = [one for one in (self._good(row, outcome) for row in rows) if one is not None]
         write = {"CREATE": self._create, "UPDATE": self._update, "DELETE": self._delete}[self._operation]
         for part in _each_id_once(good):
-            _write(session, part, write, outcome)
+            self._write(session, part, write, outcome)
         outcome.faults.sort(key=lambda fault: fault.row)
         return outcome
 
@@ -106,14 +106,57 @@ class Batches:
             return None
         return Good(row, values, row_id, version)
 
-    def _create(self, session: Session, good: Sequence[Good]) -> list[Done]:
-        bodies = [one.values for one in good]
+    def _write(self, session: Session, good: Sequence[Good], write: Write, outcome: Outcome) -> None:
+        """All of them as a set; where the database refuses that, without those whose keys are taken, or in parts."""
+        try:
+            _take(outcome, good, self._tried(session, good, write))
+        except (IntegrityError, DataError, _OneByOne):
+            refused = self._taken(session, good) if self._operation == "CREATE" else {}
+            for one in good:
+                if one.id in refused:
+                    outcome.refuse(_faults_of(one.row, refused[one.id]))
+            self._in_parts(session, [one for one in good if one.id not in refused], write, outcome)
+
+    def _in_parts(self, session: Session, good: Sequence[Good], write: Write, outcome: Outcome) -> None:
+        """As a set; where the database refuses one, as two sets, and so on: down to the row it refuses."""
+        if not good:
+            return
+        try:
+            _take(outcome, good, self._tried(session, good, write))
+        except (IntegrityError, DataError, _OneByOne) as error:
+            if len(good) == 1:
+                outcome.refuse(_said(good[0].row, error))
+                return
+            middle = len(good) // 2
+            self._in_parts(session, good[:middle], write, outcome)
+            self._in_parts(session, good[middle:], write, outcome)
+
+    def _tried(self, session: Session, good: Sequence[Good], write: Write) -> list[Done]:
+        with session.begin_nested():
+            return write(session, good)
+
+    def _taken(self, session: Session, good: Sequence[Good]) -> dict[uuid.UUID, HavenError]:
+        """Rows to be made whose unique keys stored rows have: whatever else is made, they are refused."""
         if self._bulk.create_many is not None:
+            return {}
+        rows = [
+            {"id": one.id, **plan} for one, plan in self._planned(session, good) if isinstance(plan, dict)
+        ]
+        found = staging.taken_keys(session, self._bulk.model, rows)
+        name = self._bulk.model.__tablename__
+        return {row_id: taken(constraint, name) for row_id, constraint in found.items()}
+
+    def _planned(self, session: Session, good: Sequence[Good]) -> Iterator[tuple[Good, Planned]]:
+        bodies = [one.values for one in good]
+        return zip(good, self._bulk.plan(session, bodies) if self._bulk.plan else bodies, strict=True)
+
+    def _create(self, session: Session, good: Sequence[Good]) -> list[Done]:
+        if self._bulk.create_many is not None:
+            bodies = [one.values for one in good]
             return self._bulk.create_many(session, bodies, are_locked=self._is_large)
-        plans: Sequence[Planned] = self._bulk.plan(session, bodies) if self._bulk.plan else bodies
         done: list[Done] = []
         rows = []
-        for one, plan in zip(good, plans, strict=True):
+        for one, plan in self._planned(session, good):
             if isinstance(plan, HavenError):
                 done.append(plan)
             else:
@@ -171,21 +214,7 @@ class Batches:
         return stored, done
 
 
-def _write(session: Session, good: Sequence[Good], write: Write, outcome: Outcome) -> None:
-    """All of them as a set; where the database refuses one, as two sets, and so on: down to the row it refuses."""
-    if not good:
-        return
-    try:
-        with session.begin_nested():
-            done = write(session, good)
-    except (IntegrityError, DataError, _OneByOne) as error:
-        if len(good) == 1:
-            outcome.refuse(_said(good[0].row, error))
-            return
-        middle = len(good) // 2
-        _write(session, good[:middle], write, outcome)
-        _write(session, good[middle:], write, outcome)
-        return
+def _take(outcome: Outcome, good: Sequence[Good], done: Sequence[Done]) -> None:
     for one, came in zip(good, done, strict=True):
         if isinstance(came, HavenError):
             outcome.refuse(_faults_of(one.row, came))

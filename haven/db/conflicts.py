@@ -37,9 +37,7 @@ def explain(error: IntegrityError) -> HavenError:
     if name in _OWN_WORDS:
         return own_words(name)
     if code == _UNIQUE:
-        fields = _fields(name, diagnosis.table_name)
-        detail = f"Another one already has this {' and '.join(fields)}."
-        return Conflict(detail, faults=tuple(Fault(f"/{field}", detail) for field in fields))
+        return taken(name, diagnosis.table_name)
     if code == _FOREIGN:
         return _foreign(name, diagnosis)
     if code == _CHECK:
@@ -47,6 +45,13 @@ def explain(error: IntegrityError) -> HavenError:
     if code in (_EXCLUSION, _RESTRICT):
         return Conflict(_sentence(diagnosis.message_primary))
     return Conflict("The change contradicts what is stored.")
+
+
+def taken(name: str, table: str | None) -> Conflict:
+    """What the unique constraint ``name`` says; for whoever sees it coming."""
+    fields = _fields(name, table)
+    detail = f"Another one already has this {' and '.join(fields)}."
+    return Conflict(detail, faults=tuple(Fault(f"/{field}", detail) for field in fields))
 
 
 def own_words(name: str) -> Conflict:

@@ -80,7 +80,7 @@ def takes_a_key(session: Session, model: type[Any], rows: Sequence[Values]) -> b
     if not rows:
         return False
     names = _named(table, rows)
-    keys = [key for key in _keys(table) if not key.isdisjoint(names)]
+    keys = [key for key in _keys(table).values() if not key.isdisjoint(names)]
     if not keys:
         return False
     wholes = [{name: row[name] for name in names} for row in rows]
@@ -96,6 +96,26 @@ def takes_a_key(session: Session, model: type[Any], rows: Sequence[Values]) -> b
             ).scalar_one()
             for key in keys
         )
+
+
+def taken_keys(session: Session, model: type[Any], rows: Sequence[Values]) -> dict[uuid.UUID, str]:
+    """Which of the rows to be inserted want a unique key that a stored row has: id → name of the first such constraint."""
+    table: Table = model.__table__
+    names = _named(table, rows)
+    found: dict[uuid.UUID, str] = {}
+    if not any(key.issubset(names) for key in _keys(table).values()):
+        return found
+    with _Stage(session, table, names, rows) as stage:
+        for constraint, key in _keys(table).items():
+            if key.issubset(names):
+                same = " AND ".join(f"t.{name} = s.{name}" for name in sorted(key))
+                clashes = session.execute(
+                    text(f"SELECT s.id FROM {stage} s JOIN {table} t ON t.agency_id = :agency_id AND {same}"),  # noqa: S608
+                    {"agency_id": tenant_of(session).agency_id},
+                )
+                for row_id in clashes.scalars():
+                    found.setdefault(row_id, constraint)
+    return found
 
 
 class _Stage:
@@ -132,14 +152,17 @@ def _columns(table: Table) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=64)
-def _keys(table: Table) -> tuple[frozenset[str], ...]:
-    """The unique keys within an agency; one that has the id cannot be another row's."""
-    keys = (
-        frozenset(column.name for column in one.columns) - {"agency_id"}
-        for one in table.constraints
-        if isinstance(one, UniqueConstraint)
-    )
-    return tuple(key for key in keys if "id" not in key)
+def _keys(table: Table) -> dict[str, frozenset[str]]:
+    """The unique keys within an agency, by their constraints, in the order in which the database looks at them.
+
+    One that has the id cannot be another row's.
+    """
+    unique = [one for one in table.constraints if isinstance(one, UniqueConstraint)]
+    keys = {
+        str(one.name): frozenset(column.name for column in one.columns) - {"agency_id"}
+        for one in sorted(unique, key=lambda one: str(one.name))
+    }
+    return {name: key for name, key in keys.items() if "id" not in key}
 
 
 def _named(table: Table, rows: Sequence[Values]) -> list[str]:
