@@ -143,7 +143,8 @@ class Batches:
             {"id": one.id, **plan} for one, plan in self._planned(session, good) if isinstance(plan, dict)
         ]
         found = staging.taken_keys(session, self._bulk.model, rows)
-        name = self._bulk.model.__tablename__
+        model: Any = self._bulk.model
+        name = model.__tablename__
         return {row_id: taken(constraint, name) for row_id, constraint in found.items()}
 
     def _planned(self, session: Session, good: Sequence[Good]) -> Iterator[tuple[Good, Planned]]:
