@@ -144,6 +144,16 @@ class Settings:
     max_body_bytes: int = _setting(
         1_048_576, "Largest request body", unit="bytes", low=1024, high=1_073_741_824
     )
+    max_result_rows: int = _setting(
+        100_000, "Most rows of an answer; more are an export", unit="rows", low=200, high=100_000_000
+    )
+    max_response_bytes: int = _setting(
+        67_108_864,
+        "Longest answer to a read; what is longer is an export",
+        unit="bytes",
+        low=65_536,
+        high=17_179_869_184,
+    )
     bulk_max_bytes: int = _setting(
         268_435_456,
         "Largest body of rows in bulk as CSV or NDJSON",

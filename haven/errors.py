@@ -87,6 +87,13 @@ class Invalid(HavenError):
         return cls(f"{name}: {detail}", faults=(Fault(f"/{name}", detail),))
 
 
+class TooLarge(HavenError):
+    """The answer would be larger than is sent; the detail says what to ask for instead."""
+
+    status = 422
+    title = "Answer too large"
+
+
 class TooMany(HavenError):
     """Too often; ``retry_after_s`` says when again."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from haven.notifications import service as notifications
@@ -27,10 +28,12 @@ def notification_send(
     occasion: str = "",
     notification_id: str = "",
     payment_id: str = "",
+    about_ids: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Send what is queued of one kind about one thing, or one message again; jobs of before 0014 say ``payment_id``."""
+    """Send what is queued of one kind about some things, or one message again; jobs of before 0014 say ``payment_id``."""
     if notification_id:
         return notifications.send(context, notification_id=uuid.UUID(notification_id))
+    named = about_ids or (about_id or payment_id,)
     return notifications.send(
-        context, about_id=uuid.UUID(about_id or payment_id), kind=kind, occasion=occasion
+        context, about_ids=[uuid.UUID(one) for one in named], kind=kind, occasion=occasion
     )

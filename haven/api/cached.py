@@ -17,6 +17,7 @@ from flask import Response, current_app, request
 
 from extensions.caching.keys import Place
 from extensions.caching.requests import answer_key
+from haven.api.large_answers import wants_rows
 from haven.identity.principals import Principal
 
 EXTENSION: Final = "caching"
@@ -54,7 +55,7 @@ class CacheRule:
 def cached_answer(rule: CacheRule, principal: Principal, view: Callable[[], Response]) -> Response:
     """The stored answer to the request at hand, or the view's."""
     state = current_app.extensions.get(EXTENSION)
-    if state is None:
+    if state is None or wants_rows():
         return view()
     place = place_of(rule, principal, request.path, request.query_string, request.headers.get("Accept", ""))
     answer: Response = state.answers.answer(place, view, current_app.config[rule.life])

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import orjson
-from flask import Response
+from flask import Response, current_app, has_request_context, request
 from flask.json.provider import JSONProvider
 
 from extensions import trace
+from haven.errors import TooLarge
 
+_LIST: Final = re.compile(r"/api/v1/(properties|units|tenants|leases|invoices|payments)")
+_REPORT: Final = re.compile(r"/api/v1/reports/[0-9a-f-]{36}")
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
 
 
@@ -30,8 +34,36 @@ def encode(value: Any) -> bytes:
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """An ``application/json`` answer."""
-    return Response(encode(value), status, headers, content_type="application/json")
+    """An ``application/json`` answer.
+
+    Raises:
+        TooLarge: the request reads, and the answer is longer than ``MAX_RESPONSE_BYTES``.
+    """
+    text = encode(value)
+    check_size(len(text))
+    return Response(text, status, headers, content_type="application/json")
+
+
+def check_size(length: int) -> None:
+    """Refuse an answer to a read that is longer than ``MAX_RESPONSE_BYTES``. What has been changed is always told."""
+    if not has_request_context() or request.method not in ("GET", "HEAD"):
+        return
+    most: int = current_app.config["MAX_RESPONSE_BYTES"]
+    if length > most:
+        raise TooLarge(
+            f"The answer has more than {most:,} bytes (MAX_RESPONSE_BYTES). {instead(request.path)}"
+        )
+
+
+def instead(path: str) -> str:
+    """What to ask for where the answer at ``path`` is too large."""
+    if found := _LIST.fullmatch(path):
+        return (
+            f"Make an export, which has no such bound: POST /api/v1/exports/{found[1]} with the same filters."
+        )
+    if _REPORT.fullmatch(path):
+        return "Ask for the report as a file: POST it with format xlsx or pdf."
+    return "Ask for less: fewer rows by limit, a shorter time, or narrower filters."
 
 
 class OrjsonProvider(JSONProvider):

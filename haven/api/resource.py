@@ -19,6 +19,7 @@ from haven.api.conditional import etag, expected_version, not_modified
 from haven.api.encoding import encode, json_response
 from haven.api.guard import current_session, requires
 from haven.api.idempotency import idempotent
+from haven.api.large_answers import NDJSON, rows_answer, wants_rows
 from haven.api.listing import LIMIT_DEFAULT, LIMIT_MAX, SEARCH_MAX, Listing, Page, next_link
 
 API: Final = "/api/v1"
@@ -127,7 +128,9 @@ def register(blueprint: Blueprint, resource: Resource) -> None:
 
 
 def list_answer(listing: Listing) -> Response:
-    """The page that the request at hand asks for."""
+    """The page that the request at hand asks for, or all its rows where it wants NDJSON."""
+    if wants_rows():
+        return rows_answer(current_session(), listing)
     return page_answer(listing.page(current_session(), listing.parse(request.args)))
 
 
@@ -182,7 +185,11 @@ def parameters_of(listing: Listing) -> list[dict[str, Any]]:
 
 def list_doc(listing: Listing) -> dict[str, Any]:
     """What ``blueprint.doc`` says of a list."""
-    return {"parameters": parameters_of(listing), "responses": problems(422)}
+    return {
+        "parameters": parameters_of(listing),
+        "responses": problems(422),
+        "description": f"With `Accept: {NDJSON}` all rows that the filters leave, one a line, up to `MAX_RESULT_ROWS`.",
+    }
 
 
 def problems(*statuses: int) -> dict[str, Any]:

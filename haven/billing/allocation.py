@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -58,7 +58,7 @@ _SHARE_OUT: Final = """
     owed AS (
       SELECT id, lease_id, sum(balance) OVER w - balance AS begins, sum(balance) OVER w AS ends
         FROM invoice
-       WHERE agency_id = :agency_id AND lease_id IN (SELECT lease_id FROM money)
+       WHERE agency_id = :agency_id AND lease_id {leases}
          AND status IN ('OPEN', 'PARTIALLY_PAID', 'OVERDUE') AND balance > 0
       WINDOW w AS (PARTITION BY lease_id ORDER BY {order})
     ), share AS MATERIALIZED (
@@ -88,7 +88,7 @@ _ALLOCATE: Final = """
       UPDATE payment p
          SET allocated = p.allocated + s.amount, version = p.version + 1, updated_at = now()
         FROM (SELECT payment_id, sum(amount) AS amount FROM share GROUP BY payment_id) s
-       WHERE p.agency_id = :agency_id AND p.id = s.payment_id
+       WHERE p.agency_id = :agency_id AND p.id = s.payment_id AND {spent}
     )
     SELECT lease_id, payment_id, invoice_id, amount FROM share
 """
@@ -119,12 +119,28 @@ _COMPLETE: Final = """
            share.invoice_id
       FROM completed LEFT JOIN share ON true
 """
+_OF_MONEY: Final = "IN (SELECT lease_id FROM money)"
 _PAID_NOW: Final = _STATUS.format(paid="(i.paid + s.amount)")
-_NAMED_FIRST: Final = _SHARE_OUT.format(order="id = :first_id DESC NULLS LAST, due_at, id", status=_PAID_NOW)
-_OLDEST_FIRST: Final = _SHARE_OUT.format(order="due_at, id", status=_PAID_NOW)
-_ONE_PAYMENT: Final = text(_ALLOCATE.format(money="id = :payment_id", shared=_NAMED_FIRST))
+_NAMED_FIRST: Final = _SHARE_OUT.format(
+    order="id = :first_id DESC NULLS LAST, due_at, id", status=_PAID_NOW, leases=_OF_MONEY
+)
+_OLDEST_FIRST: Final = _SHARE_OUT.format(order="due_at, id", status=_PAID_NOW, leases=_OF_MONEY)
+_ONE_PAYMENT: Final = text(_ALLOCATE.format(money="id = :payment_id", shared=_NAMED_FIRST, spent="true"))
+# One of each lease, so an invoice that is named is its payment's. Leases and payments are given by their ids wherever they
+# are read: on tables that had not been analysed yet, every owed invoice of the agency was compared with every payment.
+_EACH_PAYMENT: Final = text(
+    _ALLOCATE.format(
+        money="id = ANY (CAST(:payment_ids AS uuid[]))",
+        shared=_SHARE_OUT.format(
+            order="id = ANY (CAST(:first_ids AS uuid[])) DESC, due_at, id",
+            status=_PAID_NOW,
+            leases="= ANY (CAST(:lease_ids AS uuid[]))",
+        ),
+        spent="p.id = ANY (CAST(:payment_ids AS uuid[]))",
+    )
+)
 _ALL_CREDIT: Final = text(
-    _ALLOCATE.format(money="lease_id = ANY (CAST(:lease_ids AS uuid[]))", shared=_OLDEST_FIRST)
+    _ALLOCATE.format(money="lease_id = ANY (CAST(:lease_ids AS uuid[]))", shared=_OLDEST_FIRST, spent="true")
 )
 _COMPLETE_PAYMENT: Final = text(_COMPLETE.format(shared=_NAMED_FIRST))
 
@@ -201,6 +217,28 @@ def allocate_payment(
         "today": lease.today,
     }
     return [Share(*row) for row in session.execute(_ONE_PAYMENT, values)]
+
+
+def allocate_payments(
+    session: Session,
+    lease_of: Mapping[uuid.UUID, uuid.UUID],
+    first_ids: Sequence[uuid.UUID],
+    today: dt.date,
+) -> list[Share]:
+    """The same for many payments by one statement.
+
+    Args:
+        lease_of: payment → its lease, each another one.
+        first_ids: the invoices that they name.
+    """
+    values = {
+        "agency_id": tenant_of(session).agency_id,
+        "payment_ids": [str(one) for one in lease_of],
+        "lease_ids": [str(one) for one in lease_of.values()],
+        "first_ids": [str(one) for one in first_ids],
+        "today": today,
+    }
+    return [Share(*row) for row in session.execute(_EACH_PAYMENT, values)]
 
 
 class Completion(NamedTuple):

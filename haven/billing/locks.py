@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,6 +60,21 @@ def lock_lease(session: Session, lease_id: uuid.UUID, now: dt.datetime) -> Locke
     if row is None:
         raise NotFound(f"There is no lease {lease_id}.")
     return LockedLease(*row)
+
+
+def lock_leases(
+    session: Session, lease_ids: Collection[uuid.UUID], now: dt.datetime
+) -> dict[uuid.UUID, LockedLease]:
+    """Those of the leases that are there, locked in the order of their ids: one statement."""
+    rows = session.execute(
+        select(*LEASE_COLUMNS)
+        .join(Agency, Agency.id == Lease.agency_id)
+        .where(Lease.agency_id == tenant_of(session).agency_id, Lease.id.in_(lease_ids))
+        .order_by(Lease.id)
+        .with_for_update(of=Lease, key_share=True),
+        {"now": now},
+    )
+    return {row[0]: LockedLease(*row) for row in rows}
 
 
 def lock_invoice(

@@ -8,6 +8,7 @@ from haven.billing.allocation import (
     Completion,
     Share,
     allocate_payment,
+    allocate_payments,
     complete_payment,
     release_payment,
 )
@@ -32,6 +33,7 @@ from haven.billing.invoices import (
 from haven.billing.late_fees import LateFees, charge_late_fees, request_late_fees
 from haven.billing.ledger import (
     AccountTotal,
+    Posting,
     matched_posting,
     mirror_payment,
     payment_posting,
@@ -39,12 +41,13 @@ from haven.billing.ledger import (
     suspense_posting,
     trial_balance,
 )
-from haven.billing.locks import LEASE_COLUMNS, LockedLease, lock_lease
+from haven.billing.locks import LEASE_COLUMNS, LockedLease, lock_lease, lock_leases
 from haven.billing.numbers import credit_note_number, invoice_number, receipt_number, take
 from haven.billing.owner_balance import OwnerBalance, owner_balance
 from haven.billing.owner_shares import owner_postings
 from haven.billing.proration import due_date, prorated, stay
 from haven.billing.runs import RunContext, RunResult, request_run, run_period
+from haven.billing.statements import MAX_LINES as STATEMENT_LINES
 from haven.billing.statements import TenantStatement, tenant_statement
 from haven.billing.verify import Finding, report, request_nightly, verify
 
@@ -52,6 +55,7 @@ __all__ = [
     "LEASE_COLUMNS",
     "LINE_KINDS",
     "MAX_LINES",
+    "STATEMENT_LINES",
     "UNPAID",
     "AccountTotal",
     "AgencyDay",
@@ -61,12 +65,14 @@ __all__ = [
     "LateFees",
     "LockedLease",
     "OwnerBalance",
+    "Posting",
     "RunContext",
     "RunResult",
     "Share",
     "TenantStatement",
     "agency_day",
     "allocate_payment",
+    "allocate_payments",
     "apply_to_arrears",
     "balance_of_lease",
     "balance_of_tenant",
@@ -82,6 +88,7 @@ __all__ = [
     "issue",
     "lease_balance",
     "lock_lease",
+    "lock_leases",
     "mark_overdue",
     "matched_posting",
     "mirror_payment",

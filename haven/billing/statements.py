@@ -103,13 +103,18 @@ _LINES: Final = text(
 
 
 def tenant_statement(
-    session: Session, tenant_id: uuid.UUID, day: AgencyDay, first: dt.date, last: dt.date
+    session: Session,
+    tenant_id: uuid.UUID,
+    day: AgencyDay,
+    first: dt.date,
+    last: dt.date,
+    most: int = MAX_LINES,
 ) -> TenantStatement:
     """The statement of the days from ``first`` to ``last``, both inclusive, where the agency is: three statements.
 
     Raises:
         NotFound: there is no such tenant in this agency.
-        Invalid: there are more than ``MAX_LINES`` lines in these days.
+        Invalid: there are more than ``most`` lines in these days.
     """
     agency_id = tenant_of(session).agency_id
     is_there = select(Tenant.id).where(Tenant.agency_id == agency_id, Tenant.id == tenant_id)
@@ -122,11 +127,12 @@ def tenant_statement(
         "ends": day.ends(last),
     }
     opening = ledger.NOUGHT + session.execute(_OPENING, values).scalar_one()
-    rows = session.execute(_LINES, {**values, "limit": MAX_LINES + 1}).all()
-    if len(rows) > MAX_LINES:
+    rows = session.execute(_LINES, {**values, "limit": most + 1}).all()
+    if len(rows) > most:
         raise Invalid.field(
             "from",
-            f"these days have more than {MAX_LINES} lines: ask for fewer, or export invoices and payments",
+            f"these days have more than {most} lines: ask for fewer, or export invoices and payments"
+            f" (POST /api/v1/exports/payments with the filter tenant_id={tenant_id})",
         )
     lines = list(_running(rows, opening, day))
     return TenantStatement(opening, lines, lines[-1].balance if lines else opening)

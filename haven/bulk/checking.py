@@ -5,14 +5,17 @@ The short way says yes or nothing: a row of which it is not sure goes to the sch
 
 from __future__ import annotations
 
+import datetime as dt
 import re
+import uuid
 from collections.abc import Callable
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-from haven.api.fields import Email, Line, Phone, Prose
+from haven.api.fields import Email, Line, Money, Phone, Prose
 from haven.api.problems import faults_of
 from haven.payments.phones import InvalidPhone, normalise_phone
 
@@ -23,6 +26,11 @@ _EMAIL: Final = re.compile(
     re.ASCII,
 )
 _PHONE: Final = re.compile(r"(?:\+254|254|0)?([17]\d{8})", re.ASCII)
+_MONEY: Final = re.compile(r"\d{1,12}(?:\.\d{1,2})?", re.ASCII)
+_CENT: Final = Decimal("0.01")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_INSTANT: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:Z|\+\d{2}:\d{2})", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -72,6 +80,14 @@ def _check_of(field: fields.Field[Any]) -> Check | None:
         check = _email
     elif type(field) is Phone:
         check = _phone
+    elif type(field) is Money and not field.validators:
+        check = _money(field)
+    elif type(field) is fields.UUID and not field.validators:
+        check = _uuid
+    elif type(field) is fields.Date and not field.validators and field.format is None:
+        check = _date
+    elif type(field) is fields.AwareDateTime and not field.validators and field.format is None:
+        check = _instant
     elif type(field) is fields.String and len(field.validators) == 1:
         check = _choice(field)
     return _or_none(check) if check and field.allow_none else check
@@ -115,6 +131,40 @@ def _choice(field: fields.String) -> Check | None:
 
 def _email(value: Any) -> Any:
     return value if isinstance(value, str) and len(value) <= 254 and _EMAIL.fullmatch(value) else _UNSURE
+
+
+def _money(field: Money) -> Check:
+    least = Decimal("0.01") if field.sign == "positive" else Decimal(0)
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, str) or not _MONEY.fullmatch(value):
+            return _UNSURE
+        amount = Decimal(value)
+        return amount.quantize(_CENT) if amount >= least else _UNSURE
+
+    return check
+
+
+def _uuid(value: Any) -> Any:
+    return uuid.UUID(value) if isinstance(value, str) and _UUID.fullmatch(value) else _UNSURE
+
+
+def _date(value: Any) -> Any:
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        return _UNSURE
+    try:
+        return dt.date.fromisoformat(value)
+    except ValueError:
+        return _UNSURE
+
+
+def _instant(value: Any) -> Any:
+    if not isinstance(value, str) or not _INSTANT.fullmatch(value):
+        return _UNSURE
+    try:
+        return dt.datetime.fromisoformat(value)
+    except ValueError:
+        return _UNSURE
 
 
 def _phone(value: Any) -> Any:

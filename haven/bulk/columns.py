@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from haven.bulk.faults import RowFault
 from haven.bulk.resources import Bulk
-from haven.errors import Fault, Invalid
+from haven.errors import Invalid
 
 COLUMNS_MOST: Final = 100
 OPERATION_COLUMNS: Final = {"CREATE": (), "UPDATE": ("id", "version"), "DELETE": ("id", "version")}
@@ -80,32 +81,41 @@ def fields_of(bulk: Bulk, operation: str) -> tuple[str, ...]:
     return (*OPERATION_COLUMNS[operation], *names, *_HELPING.get(bulk.name, ()))
 
 
-def match(bulk: Bulk, operation: str, headers: Sequence[str]) -> list[str | None]:
+def match(bulk: Bulk, operation: str, headers: Sequence[str], row: int = 1) -> list[str | None]:
     """The field of each header; None for a column that is passed over, as its values are not for anybody to set.
+
+    Args:
+        row: the one that the headers are in.
 
     Raises:
         Invalid: a header is unknown, empty over a filled column, or there twice; each is named.
     """
     if len(headers) > COLUMNS_MOST:
-        raise Invalid(f"The file has {len(headers)} columns; at most {COLUMNS_MOST} can be read.")
+        detail = f"The file has {len(headers)} columns; at most {COLUMNS_MOST} can be read."
+        raise Invalid(detail, faults=(_fault(row, headers[COLUMNS_MOST], detail),))
     known = _known(bulk, operation)
     passed_over = {_folded(name) for name in bulk.row().fields} - {"id", *known}
-    faults: list[Fault] = []
+    faults: list[RowFault] = []
     found: list[str | None] = []
     for place, header in enumerate(headers, start=1):
         key = _folded(header)
         name = known.get(key)
         if name is None and key and key not in passed_over:
-            faults.append(Fault(header[:80], _unknown(bulk, operation, key, known)))
+            faults.append(_fault(row, header, _unknown(bulk, operation, key, known)))
         elif name is not None and name in found:
-            faults.append(Fault(header[:80], f"column {place} is {name} a second time"))
+            faults.append(_fault(row, header, f"column {place} is {name} a second time"))
         found.append(name)
     if faults:
         first = faults[0]
-        raise Invalid(f"Column “{first.pointer}”: {first.detail}.", faults=tuple(faults))
+        raise Invalid(f"Column “{first.column}”: {first.detail}.", faults=tuple(faults))
     if not any(found):
         raise Invalid("The first row must name the columns; none of its names is known.")
     return found
+
+
+def _fault(row: int, header: str, detail: str) -> RowFault:
+    column = header[:80]
+    return RowFault(f"/{row}/{column}", detail, row, column)
 
 
 def recognised(bulk: Bulk, operation: str, headers: Sequence[str]) -> int:

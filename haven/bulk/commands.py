@@ -19,6 +19,7 @@ from sqlalchemy import select
 import haven.models  # noqa: F401  every table must be known before the first query
 from config import load_settings
 from haven.bulk import running
+from haven.bulk.reading import about_rows
 from haven.bulk.resources import BULK
 from haven.db.base import PLATFORM
 from haven.db.session import tenant_session
@@ -104,17 +105,20 @@ def _take(file: Path, kept: BinaryIO) -> None:
 def _run(runtime: Runtime, agency_id: uuid.UUID, order: running.Order, kept: BinaryIO) -> running.Tally:
     with job_session(runtime, agency_id, "haven import") as session:
         zone = running.zone_of(session)
-    total = sum(1 for _ in order.rows(kept, zone))
+    total = about_rows(kept, order.format)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(order.resource, total=total)
-        return running.here(
+        tally = running.here(
             lambda: job_session(runtime, agency_id, "haven import"),
             order,
             order.rows(kept, zone),
             runtime.settings.bulk_batch_size,
-            lambda done: progress.update(task, completed=done),
+            lambda done: progress.update(task, completed=done, total=max(done, total)),
         )
+        # Line ends were counted, not rows.
+        progress.update(task, completed=tally.rows, total=tally.rows)
+        return tally
 
 
 def _show(report: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ class BulkUpload(Owned, Timestamps, Base):
     format: Mapped[str]
     is_dry_run: Mapped[bool] = mapped_column(server_default="false")
     size_bytes: Mapped[int] = mapped_column(BigInteger)
+    # By its line ends, until it is finished: the rows themselves are read once, by the worker.
     row_count: Mapped[int]
     # Moves in the transaction of the rows themselves: whoever takes over begins behind what is done.
     rows_done: Mapped[int] = mapped_column(server_default="0")

@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, BinaryIO, Final
 from zoneinfo import ZoneInfo
 
@@ -24,7 +24,11 @@ _LINE_LONGEST: Final = 4_194_304
 _BLOCK: Final = 1_048_576
 
 
-def read(file: BinaryIO, form: str, bulk: Bulk, operation: str, zone: ZoneInfo) -> Iterator[Row]:
+class _TooLong(Exception):
+    """A line is not held in memory."""
+
+
+def read(file: BinaryIO, form: str, bulk: Bulk, operation: str, zone: ZoneInfo) -> Generator[Row]:
     """The rows of ``file``, which is read once from its beginning and never held whole (but for a JSON array).
 
     Args:
@@ -47,6 +51,15 @@ def read(file: BinaryIO, form: str, bulk: Bulk, operation: str, zone: ZoneInfo) 
     yield from rows
 
 
+def about_rows(file: BinaryIO, form: str) -> int:
+    """How many rows ``file`` has, by its line ends: a few more where cells have several lines or lines are empty."""
+    file.seek(0)
+    if form == "JSON":
+        return len(orjson.loads(file.read()))
+    ends = sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK), b""))
+    return max(1, ends - (form == "CSV"))
+
+
 def _json(file: BinaryIO) -> Iterator[Row]:
     try:
         values = orjson.loads(file.read())
@@ -63,7 +76,8 @@ def _ndjson(file: BinaryIO, _bulk: Bulk, _operation: str, _zone: ZoneInfo) -> It
     while line := file.readline(_LINE_LONGEST):
         number += 1
         if len(line) == _LINE_LONGEST:
-            raise Malformed(f"Line {number} is longer than {_LINE_LONGEST:,} bytes.")
+            yield _cut_off(number, f"is longer than {_LINE_LONGEST:,} bytes")
+            return
         if number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
         if not line.strip():
@@ -78,6 +92,11 @@ def _object(number: int, value: Any) -> Row:
     if isinstance(value, dict):
         return Row(number, value, {}, [])
     return Row(number, {}, {}, [RowFault(f"/{number}", "must be a JSON object", number)])
+
+
+def _cut_off(number: int, detail: str) -> Row:
+    """Where reading ends: behind this nobody knows where a row begins."""
+    return Row(number, {}, {}, [RowFault(f"/{number}", f"{detail}: nothing behind it was read", number)])
 
 
 def _csv(file: BinaryIO, bulk: Bulk, operation: str, zone: ZoneInfo) -> Iterator[Row]:
@@ -103,6 +122,9 @@ def _records(text: io.TextIOWrapper, bulk: Bulk, operation: str, zone: ZoneInfo)
             cells = next(reader)
         except StopIteration:
             return
+        except _TooLong as error:
+            yield _cut_off(number, str(error))
+            return
         except csv.Error as error:
             yield Row(number, {}, {}, [RowFault(f"/{number}", f"cannot be read: {error}", number)])
             continue
@@ -110,7 +132,7 @@ def _records(text: io.TextIOWrapper, bulk: Bulk, operation: str, zone: ZoneInfo)
             continue
         if not headers:
             headers = _trimmed(cells)
-            names = match(bulk, operation, headers)
+            names = match(bulk, operation, headers, number)
             columns = {name: header for name, header in zip(names, headers, strict=True) if name}
             continue
         yield _row(number, cells, names, columns, kinds, zone)
@@ -204,5 +226,5 @@ def _delimiter(text: io.TextIOWrapper, bulk: Bulk, operation: str) -> tuple[int,
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
     while line := text.readline(_LINE_LONGEST):
         if len(line) == _LINE_LONGEST and not line.endswith("\n"):
-            raise Malformed(f"A line is longer than {_LINE_LONGEST:,} characters.")
+            raise _TooLong(f"has a line that is longer than {_LINE_LONGEST:,} characters")
         yield line

@@ -113,8 +113,9 @@ def _answer(order: running.Order, file: BinaryIO) -> Response:
     first = list(islice(rows, AT_ONCE_MOST + 1))
     if len(first) <= AT_ONCE_MOST:
         return json_response(running.at_once(session, order, first))
-    count = len(first) + sum(1 for _ in rows)
-    upload_id = running.keep(session, order, file, count)
+    # The rest is read by the worker alone.
+    rows.close()
+    upload_id = running.keep(session, order, file)
     return job_created(jobs.submit(session, "bulk_apply", {"upload_id": str(upload_id)}))
 
 
@@ -173,5 +174,5 @@ def _request_body(bulk: Bulk, method: str) -> dict[str, Any]:
 
 for _bulk in BULK.values():
     for _method in _OPERATIONS:
-        if _method != "DELETE" or _bulk.delete is not None:
+        if _method != "DELETE" or _bulk.is_removable:
             _register(_bulk, _method)

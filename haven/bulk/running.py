@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,10 +15,11 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from extensions.jobs.attempt import Cancelled
 from haven.bulk.applying import Batches, Outcome
 from haven.bulk.faults import SHOWN_MOST, Row, RowFault, RowsRefused
 from haven.bulk.models import BulkPiece, BulkUpload
-from haven.bulk.reading import read
+from haven.bulk.reading import about_rows, read
 from haven.bulk.resources import BULK, Bulk
 from haven.db.base import new_id
 from haven.db.session import tenant_of
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from haven.operations.jobs import JobContext
 
 _PIECE: Final = 1_048_576
-_ATOMIC_BATCH: Final = 2000
+_LOCKED_EACH: Final = 100
+"""Rows of a transaction for which PostgreSQL surely has room for a lock each."""
 Told = Callable[[int], None]
 
 
@@ -53,11 +55,12 @@ class Order:
         """Whether it is one transaction."""
         return self.mode == "ATOMIC" or self.is_dry_run
 
-    def batches(self) -> Batches:
-        """What does the rows."""
-        return Batches(self.bulk, self.operation, is_named=self.format == "CSV")
+    def batches(self, at_once: int | None = None) -> Batches:
+        """What does the rows, ``at_once`` of them in each transaction (None: nobody knows how many)."""
+        is_large = at_once is None or at_once > _LOCKED_EACH
+        return Batches(self.bulk, self.operation, is_named=self.format == "CSV", is_large=is_large)
 
-    def rows(self, file: BinaryIO, zone: ZoneInfo) -> Iterator[Row]:
+    def rows(self, file: BinaryIO, zone: ZoneInfo) -> Generator[Row]:
         """The rows of ``file``."""
         return read(file, self.format, self.bulk, self.operation, zone)
 
@@ -114,8 +117,9 @@ def at_once(session: Session, order: Order, rows: list[Row]) -> dict[str, Any]:
     tally = Tally()
     ids: list[uuid.UUID] = []
     trial = session.begin_nested() if order.is_dry_run else None
-    batches = order.batches()
-    for batch in batched(iter(rows), _ATOMIC_BATCH):
+    batches = order.batches(len(rows))
+    batches.begin(session)
+    for batch in batched(iter(rows), order.bulk.batch):
         outcome = batches.apply(session, batch)
         tally.add(len(batch), outcome)
         ids += outcome.ids
@@ -126,11 +130,10 @@ def at_once(session: Session, order: Order, rows: list[Row]) -> dict[str, Any]:
     return tally.report(order) | {"ids": [] if order.is_dry_run else ids}
 
 
-def keep(session: Session, order: Order, file: BinaryIO, row_count: int) -> uuid.UUID:
+def keep(session: Session, order: Order, file: BinaryIO) -> uuid.UUID:
     """Store what was sent, for a worker to do; the id of the upload."""
     agency_id, upload_id = tenant_of(session).agency_id, new_id()
     size = file.seek(0, 2)
-    file.seek(0)
     session.add(
         BulkUpload(
             agency_id=agency_id,
@@ -141,10 +144,11 @@ def keep(session: Session, order: Order, file: BinaryIO, row_count: int) -> uuid
             format=order.format,
             is_dry_run=order.is_dry_run,
             size_bytes=size,
-            row_count=row_count,
+            row_count=about_rows(file, order.format),
         )
     )
     session.flush()
+    file.seek(0)
     number = 0
     while content := file.read(_PIECE):
         piece = BulkPiece(agency_id=agency_id, upload_id=upload_id, number=number, content=content)
@@ -171,10 +175,18 @@ def run(context: JobContext, upload_id: uuid.UUID, batch_size: int) -> dict[str,
             return upload.report
     with tempfile.TemporaryFile() as file:
         _fetch(context, upload_id, file)
-        told: Told = lambda done: context.progress(done, total, f"{done:,} of {total:,} rows")  # noqa: E731
+        told: Told = lambda done: context.progress(  # noqa: E731
+            done, max(done, total), f"{done:,} of about {total:,} rows"
+        )
         if order.is_whole:
-            return _whole(context, upload_id, order, order.rows(file, zone), told)
-        return _in_parts(context, upload_id, order, order.rows(file, zone), batch_size, told)
+            report = _whole(context, upload_id, order, order.rows(file, zone), told)
+        else:
+            report = _in_parts(context, upload_id, order, order.rows(file, zone), batch_size, told)
+    rows: int = report["rows"]
+    # Line ends were counted, not rows. What is done is done: nobody can cancel it any more.
+    with suppress(Cancelled):
+        context.progress(rows, rows, f"{rows:,} rows")
+    return report
 
 
 def here(
@@ -190,9 +202,10 @@ def here(
         with suppress(_Undo), open_session() as session:
             _do_all(session, order, rows, tally, told)
         return tally
-    batches = order.batches()
+    batches = order.batches(batch_size)
     for batch in batched(rows, batch_size):
         with open_session() as session:
+            batches.begin(session)
             outcome = batches.apply(session, batch)
         tally.add(len(batch), outcome)
         told(tally.rows)
@@ -227,7 +240,8 @@ def _whole(
 
 def _do_all(session: Session, order: Order, rows: Iterator[Row], tally: Tally, told: Told) -> None:
     batches = order.batches()
-    for batch in batched(rows, _ATOMIC_BATCH):
+    batches.begin(session)
+    for batch in batched(rows, order.bulk.batch):
         tally.add(len(batch), batches.apply(session, batch))
         # What is written is not needed again; a million rows would fill the memory.
         session.expunge_all()
@@ -244,7 +258,7 @@ def _in_parts(
     batch_size: int,
     told: Told,
 ) -> dict[str, Any]:
-    batches = order.batches()
+    batches = order.batches(batch_size)
     read_so_far = 0
     for batch in batched(rows, batch_size):
         read_so_far += len(batch)
@@ -252,6 +266,7 @@ def _in_parts(
             upload = _upload(session, upload_id, lock=True)
             left = batch[max(0, upload.rows_done - (read_so_far - len(batch))) :]
             if left:
+                batches.begin(session)
                 _part(session, upload, order, left, batches)
         told(read_so_far)
     with context.session() as session:
@@ -287,7 +302,7 @@ def _finish(session: Session, upload_id: uuid.UUID, report: dict[str, Any]) -> N
     """Keep the report, and what was sent no longer."""
     upload = _upload(session, upload_id, lock=True)
     upload.report = report
-    upload.rows_done = report["rows"]
+    upload.rows_done = upload.row_count = report["rows"]
     upload.finished_at = dt.datetime.now(dt.UTC)
     session.execute(
         delete(BulkPiece).where(BulkPiece.agency_id == upload.agency_id, BulkPiece.upload_id == upload_id)

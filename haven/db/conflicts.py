@@ -18,9 +18,10 @@ _CHECK = "23514"
 _EXCLUSION = "23P01"
 _RESTRICT = "23001"
 
+RECEIPT_TAKEN = "payment_receipt_key"
 _OWN_WORDS = {
     "lease_no_overlap": ("/unit_id", "The unit has another active lease in these dates."),
-    "payment_receipt_key": ("/reference", "This M-Pesa receipt is already on another payment."),
+    RECEIPT_TAKEN: ("/reference", "This M-Pesa receipt is already on another payment."),
     "mpesa_attempt_open_phone_key": ("/phone", "This phone has a payment request open; wait for its answer."),
     "invoice_agency_id_lease_id_run_period_key": ("/period", "This lease is already billed for the period."),
     "sign_in_address_pkey": ("/email", "This e-mail address already signs in to an account."),
@@ -34,12 +35,9 @@ def explain(error: IntegrityError) -> HavenError:
     code = getattr(error.orig, "pgcode", "")
     name = getattr(diagnosis, "constraint_name", None) or ""
     if name in _OWN_WORDS:
-        pointer, detail = _OWN_WORDS[name]
-        return Conflict(detail, faults=(Fault(pointer, detail),))
+        return own_words(name)
     if code == _UNIQUE:
-        fields = _fields(name, diagnosis.table_name)
-        detail = f"Another one already has this {' and '.join(fields)}."
-        return Conflict(detail, faults=tuple(Fault(f"/{field}", detail) for field in fields))
+        return taken(name, diagnosis.table_name)
     if code == _FOREIGN:
         return _foreign(name, diagnosis)
     if code == _CHECK:
@@ -47,6 +45,19 @@ def explain(error: IntegrityError) -> HavenError:
     if code in (_EXCLUSION, _RESTRICT):
         return Conflict(_sentence(diagnosis.message_primary))
     return Conflict("The change contradicts what is stored.")
+
+
+def taken(name: str, table: str | None) -> Conflict:
+    """What the unique constraint ``name`` says; for whoever sees it coming."""
+    fields = _fields(name, table)
+    detail = f"Another one already has this {' and '.join(fields)}."
+    return Conflict(detail, faults=tuple(Fault(f"/{field}", detail) for field in fields))
+
+
+def own_words(name: str) -> Conflict:
+    """What the constraint ``name`` says, where it has words of its own; for whoever sees it coming."""
+    pointer, detail = _OWN_WORDS[name]
+    return Conflict(detail, faults=(Fault(pointer, detail),))
 
 
 def _foreign(name: str, diagnosis: Any) -> HavenError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from haven.db.base import new_id
-from haven.db.rows import change, locked
+from haven.db.rows import Planned, change, locked, planned, the_one
 from haven.db.session import tenant_of
 from haven.errors import Conflict, Invalid
 from haven.identity.place import today
@@ -45,24 +46,35 @@ def delete_tenant(session: Session, tenant_id: uuid.UUID, version: int | None) -
 
 def create_lease(session: Session, body: dict[str, Any]) -> uuid.UUID:
     """Make a draft lease; rent and deposit are the unit's where they are not given."""
-    amounts = session.execute(
-        select(Unit.rent_amount, Unit.deposit_amount).where(Unit.id == body["unit_id"])
-    ).first()
-    if amounts is None:
-        raise Invalid.field("unit_id", "there is no unit with this id")
-    values = {"rent_amount": amounts.rent_amount, "deposit_amount": amounts.deposit_amount, **_flat(body)}
-    if values["rent_amount"] <= 0:
-        raise Invalid.field("rent_amount", "Must be above 0.00.")
+    values = the_one(plan_leases(session, [body]))
     lease = Lease(agency_id=tenant_of(session).agency_id, id=new_id(), **values)
-    _check(lease)
     session.add(lease)
     session.flush()
     return lease.id
 
 
+def plan_leases(session: Session, bodies: Sequence[dict[str, Any]]) -> list[Planned]:
+    """What is stored of new draft leases: one statement."""
+    units = select(Unit.id, Unit.rent_amount, Unit.deposit_amount).where(
+        Unit.agency_id == tenant_of(session).agency_id, Unit.id.in_({body["unit_id"] for body in bodies})
+    )
+    amounts = {row.id: row for row in session.execute(units)}
+    return [planned(_new_lease, body, amounts) for body in bodies]
+
+
 def update_lease(session: Session, lease_id: uuid.UUID, changes: dict[str, Any], version: int | None) -> None:
     """Change a lease. Of an active one only rent, end, grace and late fee; of an ended one nothing."""
     lease = locked(session, Lease, lease_id, version)
+    change(lease, lease_changes(lease, changes))
+
+
+def lease_changes(lease: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    """What is set of a locked lease.
+
+    Raises:
+        Conflict: its status does not allow it.
+        Invalid: a value breaks a rule.
+    """
     values = _flat(changes, lease)
     if lease.status == "ACTIVE":
         fixed = sorted(
@@ -72,8 +84,8 @@ def update_lease(session: Session, lease_id: uuid.UUID, changes: dict[str, Any],
             raise Conflict(f"The lease is ACTIVE: {fixed[0]} cannot change any more.")
     elif lease.status != "DRAFT":
         raise Conflict(f"The lease is {lease.status}: it cannot change any more.")
-    change(lease, values)
-    _check(lease)
+    _check_dates(values.get("start_date", lease.start_date), values.get("end_date", lease.end_date))
+    return values
 
 
 def delete_lease(session: Session, lease_id: uuid.UUID, version: int | None) -> None:
@@ -83,9 +95,14 @@ def delete_lease(session: Session, lease_id: uuid.UUID, version: int | None) -> 
         Conflict: it was active: it is part of the books.
     """
     lease = locked(session, Lease, lease_id, version)
+    check_is_draft(lease)
+    session.delete(lease)
+
+
+def check_is_draft(lease: Any) -> None:
+    """Refuse to remove a locked lease that is part of the books."""
     if lease.status != "DRAFT":
         raise Conflict(f"The lease is {lease.status}: only a draft can be removed.")
-    session.delete(lease)
 
 
 def activate_lease(session: Session, lease_id: uuid.UUID, version: int | None) -> None:
@@ -201,7 +218,18 @@ def _has_active_lease(session: Session, condition: Any) -> bool:
     )
 
 
-def _flat(body: dict[str, Any], lease: Lease | None = None) -> dict[str, Any]:
+def _new_lease(body: dict[str, Any], units: Mapping[uuid.UUID, Any]) -> dict[str, Any]:
+    unit = units.get(body["unit_id"])
+    if unit is None:
+        raise Invalid.field("unit_id", "there is no unit with this id")
+    values = {"rent_amount": unit.rent_amount, "deposit_amount": unit.deposit_amount, **_flat(body)}
+    if values["rent_amount"] <= 0:
+        raise Invalid.field("rent_amount", "Must be above 0.00.")
+    _check_dates(values["start_date"], values.get("end_date"))
+    return values
+
+
+def _flat(body: dict[str, Any], lease: Any = None) -> dict[str, Any]:
     """The body with ``late_fee`` in the two columns it is kept in."""
     values = dict(body)
     fee = values.pop("late_fee", None)
@@ -218,6 +246,6 @@ def _flat(body: dict[str, Any], lease: Lease | None = None) -> dict[str, Any]:
     return values | {"late_fee_kind": kind, "late_fee_amount": amount}
 
 
-def _check(lease: Lease) -> None:
-    if lease.end_date is not None and lease.end_date < lease.start_date:
+def _check_dates(start: dt.date, end: dt.date | None) -> None:
+    if end is not None and end < start:
         raise Invalid.field("end_date", "must not be before start_date")

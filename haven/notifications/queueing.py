@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -23,10 +25,7 @@ SEND: Final = "notification_send"
 # One statement finds who is to be told and in which language, puts the names into the words, and leaves out who has been
 # told or does not want to be. It goes from row to row by their keys and joins nothing: as a join, on tables that had not
 # been analysed yet, it read every lease of the agency for every tenant (1,960 blocks at 150 leases).
-QUEUE: Final = text(
-    """
-    INSERT INTO notification (agency_id, id, about_id, occasion, tenant_id, kind, channel, recipient, language,
-                              subject, body)
+_WORDS: Final = """
     WITH let AS MATERIALIZED (
       SELECT unit_id FROM lease WHERE agency_id = :agency_id AND id = :lease_id
     ), home AS MATERIALIZED (
@@ -64,10 +63,25 @@ QUEUE: Final = text(
            replace(replace(replace(replace(body, '{unit}', unit), '{property}', property),
                    '{agency}', agency), '{tenant}', tenant)
       FROM said, about
-    ON CONFLICT ON CONSTRAINT notification_once_key DO NOTHING
-    RETURNING id
-    """
+"""
+_INTO: Final = (
+    "INSERT INTO notification (agency_id, id, about_id, occasion, tenant_id, kind, channel, recipient, language,"
+    " subject, body) "
 )
+_ONCE: Final = " ON CONFLICT ON CONSTRAINT notification_once_key DO NOTHING RETURNING about_id"
+QUEUE: Final = text(_INTO + _WORDS + _ONCE)
+_OF_EACH: Final = reduce(
+    lambda words, name: words.replace(f":{name}", f"thing.{name}"),
+    ("about_id", "lease_id", "tenant_id", "texts"),
+    _WORDS,
+)
+_QUEUE_MANY: Final = text(
+    f"{_INTO} SELECT words.* FROM jsonb_to_recordset(CAST(:things AS jsonb))"  # noqa: S608  nobody's text
+    " AS thing(about_id uuid, lease_id uuid, tenant_id uuid, texts jsonb),"
+    f" LATERAL ({_OF_EACH}) AS words {_ONCE}"
+)
+_SENT_TOGETHER: Final = 20
+"""Things of which one job tells, where there are many: as many as it can in its time though the gateway is slow."""
 
 
 def queue(
@@ -91,17 +105,42 @@ def queue(
     return queued
 
 
-def values_of(session: Session, kind: str, about_id: uuid.UUID, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the statement behind ``queue`` is given; arguments as there."""
-    return {
+def queue_many(session: Session, kind: str, facts: Mapping[uuid.UUID, Mapping[str, Any]]) -> int:
+    """The same about many things, thing → facts: one statement, and one more for each job that sends."""
+    things = [_of_thing(kind, about_id, one) for about_id, one in facts.items()]
+    values = {
         "agency_id": tenant_of(session).agency_id,
-        "about_id": about_id,
         "occasion": "",
-        "lease_id": uuid.UUID(facts["lease_id"]),
-        "tenant_id": uuid.UUID(facts["tenant_id"]),
         "kind": kind,
         "tell_agency": kind.startswith("PAYMENT_"),
-        "texts": json.dumps(compose(kind, facts)),
+        "things": orjson.dumps(things, default=str).decode(),
+    }
+    queued = session.execute(_QUEUE_MANY, values).scalars().all()
+    told = [str(one) for one in dict.fromkeys(queued)]
+    for first in range(0, len(told), _SENT_TOGETHER):
+        submit(session, SEND, {"about_ids": told[first : first + _SENT_TOGETHER], "kind": kind})
+    return len(queued)
+
+
+def values_of(session: Session, kind: str, about_id: uuid.UUID, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the statement behind ``queue`` is given; arguments as there."""
+    thing = _of_thing(kind, about_id, facts)
+    return {
+        "agency_id": tenant_of(session).agency_id,
+        "occasion": "",
+        "kind": kind,
+        "tell_agency": kind.startswith("PAYMENT_"),
+        **thing,
+        "texts": json.dumps(thing["texts"]),
+    }
+
+
+def _of_thing(kind: str, about_id: uuid.UUID, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "about_id": about_id,
+        "lease_id": uuid.UUID(facts["lease_id"]),
+        "tenant_id": uuid.UUID(facts["tenant_id"]),
+        "texts": compose(kind, facts),
     }
 
 

@@ -1,6 +1,6 @@
 """What the rest of Haven may ask of notifications, and the job that sends them.
 
-``queue`` tells of a payment or an invoice, ``queue_mail`` tells staff; both write rows in the caller's transaction.
+``queue`` tells of a payment or an invoice, ``queue_many`` of many, ``queue_mail`` tells staff; both write rows in the caller's transaction.
 ``send`` is the job's; ``of_payment`` and ``resend`` are for people who look after it.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
@@ -31,13 +32,23 @@ from haven.notifications.channels import (
     other_side,
 )
 from haven.notifications.models import Notification
-from haven.notifications.queueing import QUEUE, SEND, queue, queue_mail, values_of
+from haven.notifications.queueing import QUEUE, SEND, queue, queue_mail, queue_many, values_of
 from haven.notifications.segments import segments
 from haven.operations.jobs import JobContext, submit
 from haven.operations.kinds import KINDS
 from haven.runtime import Runtime
 
-__all__ = ["QUEUE", "Notification", "of_payment", "queue", "queue_mail", "resend", "send", "values_of"]
+__all__ = [
+    "QUEUE",
+    "Notification",
+    "of_payment",
+    "queue",
+    "queue_mail",
+    "queue_many",
+    "resend",
+    "send",
+    "values_of",
+]
 
 log = structlog.get_logger(__name__)
 _LEFT_BEHIND: Final = dt.timedelta(hours=1)
@@ -102,12 +113,12 @@ def give_up_left_behind(session: Session, now: dt.datetime) -> int:
 def send(
     context: JobContext,
     *,
-    about_id: uuid.UUID | None = None,
+    about_ids: Sequence[uuid.UUID] = (),
     kind: str = "",
     occasion: str = "",
     notification_id: uuid.UUID | None = None,
 ) -> dict[str, int]:
-    """Send what is queued of one kind and occasion about a thing, or one alone; how many came to which end.
+    """Send what is queued of one kind and occasion about things, or one alone; how many came to which end.
 
     No transaction is open while somebody else is called. A row is SENDING meanwhile, and its job's: two jobs never send
     the same. When the process dies then, an e-mail is sent again, with the same id; an SMS is not, for nobody could tell.
@@ -122,7 +133,7 @@ def send(
                 Notification.agency_id == context.agency_id,
                 Notification.id == notification_id
                 if notification_id is not None
-                else (Notification.about_id == about_id)
+                else Notification.about_id.in_(about_ids)
                 & (Notification.kind == kind)
                 & (Notification.occasion == occasion),
                 or_(

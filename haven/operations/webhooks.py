@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import httpx
@@ -52,10 +52,16 @@ _WANTED_BY: Final = select(WebhookEndpoint.id).where(
 
 def emit(session: Session, event: str, payload: dict[str, Any]) -> None:
     """Tell every webhook that wants ``event``, once the caller's transaction commits. One statement where none does."""
+    emit_many(session, event, [payload])
+
+
+def emit_many(session: Session, event: str, payloads: Sequence[dict[str, Any]]) -> None:
+    """The same of many events of a kind; one statement where nobody wants them."""
     agency_id = tenant_of(session).agency_id
-    endpoints = session.execute(_WANTED_BY, {"agency_id": agency_id, "event": event}).scalars()
-    for endpoint_id in endpoints.all():
-        _queue(session, endpoint_id, event, payload)
+    endpoints = session.execute(_WANTED_BY, {"agency_id": agency_id, "event": event}).scalars().all()
+    for payload in payloads if endpoints else ():
+        for endpoint_id in endpoints:
+            _queue(session, endpoint_id, event, payload)
 
 
 def deliver(context: JobContext, delivery_id: uuid.UUID, after: After | None = None) -> dict[str, Any]:

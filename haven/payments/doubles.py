@@ -7,6 +7,7 @@ records it. Nothing says that the two are the same money, so whichever comes sec
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from decimal import Decimal
 
 from sqlalchemy import exists, select
@@ -62,3 +63,24 @@ def lacking_receipt(session: Session, lease_id: uuid.UUID, amount: Decimal) -> s
         .limit(1)
     ).scalar_one_or_none()
     return None if number is None else billing.receipt_number(number)
+
+
+def lacking_receipts(
+    session: Session, lease_ids: Collection[uuid.UUID]
+) -> dict[tuple[uuid.UUID, Decimal], str]:
+    """The same of many locked leases: (lease, amount) → receipt number."""
+    if not lease_ids:
+        return {}
+    found = session.execute(
+        select(Payment.lease_id, Payment.amount, Payment.receipt_number)
+        .where(
+            Payment.agency_id == tenant_of(session).agency_id,
+            Payment.lease_id.in_(lease_ids),
+            Payment.method == "MPESA",
+            Payment.status == "COMPLETED",
+            Payment.reference.is_(None),
+            Payment.receipt_number.is_not(None),
+        )
+        .order_by(Payment.id.desc())
+    )
+    return {(row.lease_id, row.amount): billing.receipt_number(row.receipt_number) for row in found}

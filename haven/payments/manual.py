@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
@@ -14,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.billing.models import Invoice
-from haven.db.rows import locked
+from haven.db.base import new_id
+from haven.db.rows import Planned, change, locked, planned, the_one
 from haven.db.session import tenant_of
 from haven.errors import Conflict, Invalid, NotFound
 from haven.payments.doubles import lacking_receipt
@@ -47,34 +49,25 @@ def create(session: Session, body: Mapping[str, Any], now: dt.datetime | None = 
         caller).
     """
     now = now or dt.datetime.now(dt.UTC)
-    method, amount = body["method"], body["amount"]
-    if method not in METHODS:
-        raise Invalid.field("method", f"must be one of {', '.join(METHODS)}")
-    check_amount(amount)
-    paid_at = _paid_at(body.get("paid_at"), now)
-    reference = _reference(session, method, body.get("reference"))
-    lease_id = lease_of(session, body.get("lease_id"), body.get("invoice_id"))
+    received = checked(body, now)
+    if received.receipt is not None:
+        lock_receipt(session, received.receipt)
+        check_does_not_wait(standing(session, received.receipt).waits)
+    lease_id = lease_of(session, received.lease_id, received.invoice_id)
     lease = _lock_named_lease(session, lease_id, now)
-    if method == "MPESA":
-        _check_is_not_counted(session, lease, amount)
+    if received.receipt is not None:
+        check_is_not_counted(lacking_receipt(session, lease.id, received.amount))
     payment = Payment(
         agency_id=tenant_of(session).agency_id,
-        lease_id=lease.id,
-        tenant_id=lease.tenant_id,
-        invoice_id=body.get("invoice_id"),
-        amount=amount,
-        currency=lease.currency,
-        method=method,
-        status="COMPLETED",
-        paid_at=paid_at,
-        reference=reference,
-        phone=body.get("phone"),
-        receipt_number=billing.take(session, "RECEIPT"),
+        id=new_id(),
+        **row_of(received, lease, billing.take(session, "RECEIPT")),
     )
     session.add(payment)
     session.flush()
-    if method == "MPESA":
-        note_evidence(session, payment.id, "MANUAL", receipt=reference, recorded_by=tenant_of(session).actor)
+    if received.receipt is not None:
+        note_evidence(
+            session, payment.id, "MANUAL", receipt=received.receipt, recorded_by=tenant_of(session).actor
+        )
     settle(session, lease, payment)
     return payment.id
 
@@ -88,22 +81,14 @@ def update(session: Session, payment_id: uuid.UUID, changes: Mapping[str, Any], 
         Invalid: the field cannot be changed, or the invoice is of another lease.
     """
     payment = locked(session, Payment, payment_id, version)
-    unknown = sorted(changes.keys() - _CHANGEABLE)
-    if unknown:
-        raise Invalid.field(unknown[0], "cannot be changed")
-    if payment.status not in _UNDECIDED:
-        raise Conflict(f"The payment is {payment.status}: what is recorded of money does not change.")
-    if "reference" in changes:
-        if payment.method == "MPESA":
-            raise Conflict("The reference of an M-Pesa payment is its receipt: only M-Pesa gives it.")
-        payment.reference = changes["reference"]
-    if "phone" in changes:
-        payment.phone = changes["phone"]
-    if "invoice_id" in changes:
-        if changes["invoice_id"] is not None:
-            lease_of(session, payment.lease_id, changes["invoice_id"])
-        payment.invoice_id = changes["invoice_id"]
+    change(payment, the_one(plan_changes(session, [(payment, changes)])))
     session.flush()
+
+
+def plan_changes(session: Session, wanted: Sequence[tuple[Any, Mapping[str, Any]]]) -> list[Planned]:
+    """What is set of locked payments: one statement, where one names an invoice."""
+    invoices = invoices_named(session, {changes.get("invoice_id") for _, changes in wanted})
+    return [planned(_changes, payment, changes, invoices) for payment, changes in wanted]
 
 
 def reverse(
@@ -149,8 +134,80 @@ def check_amount(amount: Decimal) -> None:
         raise Invalid.field("amount", "must have at most two decimals")
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Money that somebody records, as far as it can be judged by itself; ``receipt`` is M-Pesa's, of that method only."""
+
+    amount: Decimal
+    method: str
+    paid_at: dt.datetime
+    reference: str | None
+    receipt: str | None
+    phone: str | None
+    lease_id: uuid.UUID | None
+    invoice_id: uuid.UUID | None
+
+
+def checked(body: Mapping[str, Any], now: dt.datetime) -> Received:
+    """What a body says.
+
+    Raises:
+        Invalid: a value breaks a rule.
+    """
+    method, amount = body["method"], body["amount"]
+    if method not in METHODS:
+        raise Invalid.field("method", f"must be one of {', '.join(METHODS)}")
+    check_amount(amount)
+    paid_at = _paid_at(body.get("paid_at"), now)
+    receipt = _receipt(body.get("reference")) if method == "MPESA" else None
+    reference = receipt or body.get("reference")
+    named = body.get("lease_id"), body.get("invoice_id")
+    return Received(amount, method, paid_at, reference, receipt, body.get("phone"), *named)
+
+
+def row_of(received: Received, lease: billing.LockedLease, receipt_number: int) -> dict[str, Any]:
+    """The columns of the completed payment that it becomes."""
+    return {
+        "lease_id": lease.id,
+        "tenant_id": lease.tenant_id,
+        "invoice_id": received.invoice_id,
+        "amount": received.amount,
+        "currency": lease.currency,
+        "method": received.method,
+        "status": "COMPLETED",
+        "paid_at": received.paid_at,
+        "reference": received.reference,
+        "phone": received.phone,
+        "receipt_number": receipt_number,
+    }
+
+
+Invoices = Mapping[uuid.UUID, tuple[uuid.UUID, str]]
+"""Invoice → its lease and status."""
+
+
 def lease_of(session: Session, lease_id: uuid.UUID | None, invoice_id: uuid.UUID | None) -> uuid.UUID:
     """The lease that a payment is for, named by its id or by an issued invoice of it.
+
+    Raises:
+        Invalid, Conflict: see ``lease_named``.
+    """
+    return lease_named(lease_id, invoice_id, invoices_named(session, {invoice_id}))
+
+
+def invoices_named(session: Session, ids: Collection[uuid.UUID | None]) -> Invoices:
+    """Those of the invoices that are there: one statement, none for none."""
+    wanted = [one for one in ids if one is not None]
+    if not wanted:
+        return {}
+    found = select(Invoice.id, Invoice.lease_id, Invoice.status).where(
+        Invoice.agency_id == tenant_of(session).agency_id, Invoice.id.in_(wanted)
+    )
+    return {row.id: (row.lease_id, row.status) for row in session.execute(found)}
+
+
+def lease_named(lease_id: uuid.UUID | None, invoice_id: uuid.UUID | None, invoices: Invoices) -> uuid.UUID:
+    """The lease that a payment is for.
 
     Raises:
         Invalid: neither is named, there is no such invoice, or it is of another lease.
@@ -160,19 +217,42 @@ def lease_of(session: Session, lease_id: uuid.UUID | None, invoice_id: uuid.UUID
         if lease_id is None:
             raise Invalid.field("lease_id", "name a lease or an invoice")
         return lease_id
-    found = session.execute(
-        select(Invoice.lease_id, Invoice.status).where(
-            Invoice.agency_id == tenant_of(session).agency_id, Invoice.id == invoice_id
-        )
-    ).one_or_none()
-    if found is None:
+    if invoice_id not in invoices:
         raise Invalid.field("invoice_id", "there is no invoice with this id")
-    if lease_id is not None and found.lease_id != lease_id:
+    paid_lease_id, status = invoices[invoice_id]
+    if lease_id is not None and paid_lease_id != lease_id:
         raise Invalid.field("invoice_id", "is of another lease")
-    if found.status in ("DRAFT", "VOID"):
+    if status in ("DRAFT", "VOID"):
         raise Conflict("The invoice is a draft or void: it cannot be paid.")
-    paid_lease_id: uuid.UUID = found.lease_id
     return paid_lease_id
+
+
+def check_does_not_wait(waits: bool) -> None:
+    """Refuse a receipt that is among the unmatched ones."""
+    if waits:
+        raise Conflict("This M-Pesa receipt is among the unmatched ones: match it there.")
+
+
+def check_is_not_counted(number: str | None) -> None:
+    """Refuse what may be the money of ``number``, whose receipt is not known (``doubles.lacking_receipt``)."""
+    if number is not None:
+        raise Conflict(
+            f"{number} is an M-Pesa payment of the same amount whose receipt is not known yet, and this may be it:"
+            f" wait for its receipt, or reverse {number} and record this one in its place."
+        )
+
+
+def _changes(payment: Any, changes: Mapping[str, Any], invoices: Invoices) -> dict[str, Any]:
+    unknown = sorted(changes.keys() - _CHANGEABLE)
+    if unknown:
+        raise Invalid.field(unknown[0], "cannot be changed")
+    if payment.status not in _UNDECIDED:
+        raise Conflict(f"The payment is {payment.status}: what is recorded of money does not change.")
+    if "reference" in changes and payment.method == "MPESA":
+        raise Conflict("The reference of an M-Pesa payment is its receipt: only M-Pesa gives it.")
+    if changes.get("invoice_id") is not None:
+        lease_named(payment.lease_id, changes["invoice_id"], invoices)
+    return dict(changes)
 
 
 def _paid_at(given: dt.datetime | None, now: dt.datetime) -> dt.datetime:
@@ -185,26 +265,11 @@ def _paid_at(given: dt.datetime | None, now: dt.datetime) -> dt.datetime:
     return min(given, now)
 
 
-def _reference(session: Session, method: str, given: str | None) -> str | None:
-    """The reference; for M-Pesa its receipt, in upper case, and locked."""
-    if method != "MPESA":
-        return given
+def _receipt(given: str | None) -> str:
     receipt = (given or "").strip().upper()
     if not _RECEIPT.fullmatch(receipt):
         raise Invalid.field("reference", "must be the M-Pesa receipt, such as SGL4A1B2C3")
-    lock_receipt(session, receipt)
-    if standing(session, receipt).waits:
-        raise Conflict("This M-Pesa receipt is among the unmatched ones: match it there.")
     return receipt
-
-
-def _check_is_not_counted(session: Session, lease: billing.LockedLease, amount: Decimal) -> None:
-    number = lacking_receipt(session, lease.id, amount)
-    if number is not None:
-        raise Conflict(
-            f"{number} is an M-Pesa payment of the same amount whose receipt is not known yet, and this may be it:"
-            f" wait for its receipt, or reverse {number} and record this one in its place."
-        )
 
 
 def _lock_named_lease(session: Session, lease_id: uuid.UUID, now: dt.datetime) -> billing.LockedLease:

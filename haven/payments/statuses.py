@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Collection
+from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import bindparam, insert, select, true
@@ -138,7 +139,7 @@ def complete(
     if receipt is not None and done.is_waiting:
         claim(session, receipt, payment.id)
     _tell_of_change(session, payment, was)
-    _post_and_tell(session, lease, payment, done.invoice_ids)
+    _post_and_tell(session, payment, done.invoice_ids)
 
 
 def _why_not(session: Session, payment: Payment, receipt: str | None) -> Exception:
@@ -181,23 +182,26 @@ def settle(session: Session, lease: billing.LockedLease, payment: Payment) -> No
     shares = billing.allocate_payment(session, lease, payment.id, payment.invoice_id)
     # Allocation has changed the row behind the session's back.
     session.refresh(payment)
-    _post_and_tell(session, lease, payment, {share.invoice_id for share in shares})
+    _post_and_tell(session, payment, {share.invoice_id for share in shares})
 
 
-def _post_and_tell(
-    session: Session, lease: billing.LockedLease, payment: Payment, invoice_ids: Collection[uuid.UUID]
-) -> None:
+def _post_and_tell(session: Session, payment: Payment, invoice_ids: Collection[uuid.UUID]) -> None:
     assert payment.paid_at is not None
-    assert payment.receipt_number is not None
-    name = f"{payment.method} payment {billing.receipt_number(payment.receipt_number)}"
-    posting = billing.payment_posting(
-        payment.id, lease.id, name, payment.paid_at, payment.method, payment.amount, payment.allocated
-    )
     owners = billing.owner_postings(session, invoice_ids, payment.paid_at)
-    billing.post(session, [posting, *owners])
+    billing.post(session, [posting_of(payment, payment.allocated), *owners])
     said = event(payment)
     emit(session, "payment.completed", said)
     notifications.queue(session, "PAYMENT_COMPLETED", payment.id, said)
+
+
+def posting_of(payment: Payment, allocated: Decimal) -> billing.Posting:
+    """What the completed payment posts; ``allocated`` of it pays invoices."""
+    assert payment.paid_at is not None
+    assert payment.receipt_number is not None
+    name = f"{payment.method} payment {billing.receipt_number(payment.receipt_number)}"
+    return billing.payment_posting(
+        payment.id, payment.lease_id, name, payment.paid_at, payment.method, payment.amount, allocated
+    )
 
 
 def fail(session: Session, payment: Payment, *, code: str, words: str, is_cancelled: bool = False) -> None:

@@ -5,20 +5,32 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import uuid
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
-from sqlalchemy import BigInteger, bindparam, exists, func, select, update
+from sqlalchemy import BigInteger, bindparam, exists, func, literal_column, select, text, update
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.db.session import tenant_of
 from haven.payments.models import Payment, UnmatchedReceipt
 
+# The number of the lock of all receipts of the agency whose transaction it is.
+_ALL: Final = "hashtextextended('mpesa-receipts/' || current_setting('haven.agency_id'), 0)"
 HELD_RECEIPT: Final = select(
-    func.pg_advisory_xact_lock(bindparam("receipt_lock", type_=BigInteger())).label("lock")
+    literal_column(f"pg_advisory_xact_lock_shared({_ALL})").label("among"),
+    func.pg_advisory_xact_lock(bindparam("receipt_lock", type_=BigInteger())).label("lock"),
 ).subquery("held")
-"""What takes the lock ``receipt_lock`` as part of a statement: while rows are read, so before any of them is locked."""
+"""What takes the lock ``receipt_lock`` as part of a statement: while rows are read, so before any of them is locked.
+
+And shares in the lock of all the agency's receipts, which ``lock_all_receipts`` takes."""
 _LOCK_RECEIPT: Final = select(HELD_RECEIPT)
+_LOCK_RECEIPTS: Final = text(
+    f"WITH among AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({_ALL}))"  # noqa: S608  nobody's text
+    " SELECT count(pg_advisory_xact_lock(lock)) FROM"
+    " (SELECT lock FROM among, unnest(CAST(:locks AS bigint[])) AS one(lock) ORDER BY lock) AS each_once"
+)
+_LOCK_ALL_RECEIPTS: Final = text(f"SELECT pg_advisory_xact_lock({_ALL})")
 
 
 def lock_receipt(session: Session, receipt: str) -> None:
@@ -28,6 +40,18 @@ def lock_receipt(session: Session, receipt: str) -> None:
     lock, and before any lock of a row.
     """
     session.execute(_LOCK_RECEIPT, {"receipt_lock": receipt_lock(session, receipt)})
+
+
+def lock_receipts(session: Session, receipts: Collection[str]) -> None:
+    """The same of some receipts, at most a few hundred: PostgreSQL has room for so many locks, not for a million."""
+    if receipts:
+        locks = sorted(receipt_lock(session, receipt) for receipt in receipts)
+        session.execute(_LOCK_RECEIPTS, {"locks": locks})
+
+
+def lock_all_receipts(session: Session) -> None:
+    """The same of every receipt of the agency, by one lock; before any other lock of the transaction."""
+    session.execute(_LOCK_ALL_RECEIPTS)
 
 
 def receipt_lock(session: Session, receipt: str) -> int:
@@ -55,6 +79,22 @@ def standing(session: Session, receipt: str) -> Standing:
         UnmatchedReceipt.payment_id.is_(None),
     )
     return Standing(*session.execute(select(is_taken, waits)).one())
+
+
+def standings(session: Session, receipts: Collection[str]) -> tuple[set[str], set[str]]:
+    """Which of the receipts are on a payment, and which wait. True until the transaction ends, if they are locked."""
+    if not receipts:
+        return set(), set()
+    agency_id = tenant_of(session).agency_id
+    taken = select(Payment.reference).where(
+        Payment.agency_id == agency_id, Payment.method == "MPESA", Payment.reference.in_(receipts)
+    )
+    waiting = select(UnmatchedReceipt.receipt).where(
+        UnmatchedReceipt.agency_id == agency_id,
+        UnmatchedReceipt.receipt.in_(receipts),
+        UnmatchedReceipt.payment_id.is_(None),
+    )
+    return {one for one in session.execute(taken).scalars() if one}, set(session.execute(waiting).scalars())
 
 
 def claim(session: Session, receipt: str, payment_id: uuid.UUID, now: dt.datetime | None = None) -> bool:

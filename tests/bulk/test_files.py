@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from haven.bulk.columns import ALIASES, fields_of, match
 from haven.bulk.resources import BULK
 from haven.errors import Invalid
+from workers.runner import run_job
 
 HEAD = "Tenant Name,Simu,E-mail,ID No\n"
 
@@ -79,6 +82,82 @@ def test_headers_that_cannot_be_read_are_refused_with_a_word(send, head, word):
     answer = send("tenants", f"{head}\nAchieng\n")
     assert answer.status_code == 422
     assert word in answer.get_json()["detail"]
+
+
+def test_a_header_is_refused_by_its_row_and_column(send):
+    many = ",".join(["Name", *(f"x{n}" for n in range(199))])
+    for head, row, column in (
+        ("Name,Phnoe", 1, "Phnoe"),
+        ("\n\nName,Tenant", 3, "Tenant"),
+        ("Name,", None, None),
+        (many, 1, "x99"),
+    ):
+        answer = send("tenants", f"{head}\nAchieng\n")
+        if row is None:
+            assert answer.status_code == 200
+        else:
+            assert errors_of(answer)[0][:2] == (row, column)
+
+
+# Each of the files that people have, longer than is answered at once too: what is refused in it, by row and column.
+GOOD = "Otieno,0712345678,ok\n"
+FILES = {
+    "mark": (f"Name,Phone,Notes\n{GOOD}".encode("utf-8-sig"), []),
+    "semicolons": (b"Name;Phone;Notes\nAchieng, Mary;0712345678;a,b\nOtieno;12;x\n", [(3, "Phone")]),
+    "windows-1252": ("Name,Phone,Notes\nZoë Ōtieno,0712345678,é€“”\n".replace("Ō", "Ö").encode("cp1252"), []),
+    "line-breaks": (
+        b'Name,Phone,Notes\nAchieng,0712345678,"one\r\ntwo, ""three""\n\nfour"\nOtieno,12,"a\nb"\n"A\nB",,\n',
+        [(3, "Phone"), (4, "Name")],
+    ),
+    "200-columns": (f"Name,Phone,{','.join(f'c{n}' for n in range(198))}\n{GOOD}".encode(), [(1, "c98")]),
+    "formula": (
+        b"Name,Phone,Notes\n=cmd|' /C calc'!A0,0712345678,=1+1\nOtieno,=1+1,-2\n@SUM(A1),+254712345678,+x\n",
+        [(3, "Phone")],
+    ),
+    "megabyte": (f"Name,Phone,Notes\n{GOOD}Achieng,,{'x' * 1_048_576}\n".encode(), [(3, "Notes")]),
+    "open-quote": (f'Name,Phone,Notes\n{GOOD}"Achieng,0712345678,x\n{GOOD}'.encode(), [(3, "Name")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_read_right_or_refused_by_row_and_column(by, send, runtime, name):
+    data, wrong = FILES[name]
+    at_once = send("tenants", data, "?mode=partial")
+    if name == "200-columns":
+        assert [one[:2] for one in errors_of(at_once)] == wrong
+        assert rows_of(by) == []
+        return
+    assert at_once.status_code == 200, at_once.get_json()
+    assert [(one["row"], one["column"]) for one in at_once.get_json()["errors"]] == wrong
+    texts = [(row["full_name"], row["notes"]) for row in rows_of(by)]
+    if name == "line-breaks":
+        assert texts == [("Achieng", 'one\r\ntwo, "three"\n\nfour')]
+    if name == "formula":
+        assert texts == [("=cmd|' /C calc'!A0", "=1+1"), ("@SUM(A1)", "+x")]
+    if name == "windows-1252":
+        assert texts == [("Zoë Ötieno", "é€“”")]
+    # And behind 1,100 rows of the same, by a job.
+    head, _, rest = data.partition(b"\n")
+    delimiter = b";" if b";" in head else b","
+    filler = delimiter.join([b"Filler", b"", b"x"]) + b"\n"
+    answer = send("tenants", head + b"\n" + filler * 1100 + rest, "?mode=partial&dry_run=true")
+    assert answer.status_code == 202, answer.get_json()
+    job = answer.get_json()
+    assert run_job(runtime, by.agency_id, uuid.UUID(job["id"])) == "SUCCEEDED"
+    report = by.get(f"/jobs/{job['queue']}/{job['id']}").get_json()["result"]
+    assert [(one["row"], one["column"]) for one in report["errors"]] == [(row + 1100, c) for row, c in wrong]
+
+
+@pytest.mark.parametrize("form", ["text/csv", "application/x-ndjson"])
+def test_a_line_without_an_end_is_refused_and_what_is_behind_it_is_not_read(send, form):
+    head = b"Name,Notes\n" if form == "text/csv" else b""
+    row = b"Achieng,x\n" if form == "text/csv" else b'{"full_name": "Achieng"}\n'
+    data = head + row + b"y" * 4_200_000 + b"\n" + row
+    answer = send("tenants", data, "?mode=partial", content_type=form).get_json()
+    assert (answer["succeeded"], answer["failed"]) == (1, 1)
+    [error] = answer["errors"]
+    assert error["row"] == (3 if head else 2)
+    assert "nothing behind it was read" in error["detail"]
 
 
 @pytest.mark.parametrize(

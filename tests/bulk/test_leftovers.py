@@ -42,7 +42,7 @@ def test_an_upload_goes_in_its_time(runtime, sent, done, status, ended, is_remov
     agency = an_agency(runtime.engine)
     order = running.Order("tenants", "CREATE", "ATOMIC", "CSV", is_dry_run=False)
     with jobs.job_session(runtime, agency, "tests") as session:
-        upload_id = running.keep(session, order, io.BytesIO(b"Name\nAchieng\n"), 1)
+        upload_id = running.keep(session, order, io.BytesIO(b"Name\nAchieng\n"))
         session.execute(update(BulkUpload).values(created_at=ago(sent), finished_at=ago(done)))
         if status is not None:
             jobs.submit(session, "bulk_apply", {"upload_id": str(upload_id)})

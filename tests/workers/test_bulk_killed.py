@@ -44,7 +44,7 @@ def send(work: AtWork, agency: uuid.UUID, mode: str) -> uuid.UUID:
     lines = "".join(f"House {n},H{n},HOUSE\n" for n in range(ROWS))
     order = running.Order("properties", "CREATE", mode, "CSV", is_dry_run=False)
     with jobs.job_session(work.runtime, agency, "user:tests") as session:
-        upload_id = running.keep(session, order, io.BytesIO(f"Name,Code,Kind\n{lines}".encode()), ROWS)
+        upload_id = running.keep(session, order, io.BytesIO(f"Name,Code,Kind\n{lines}".encode()))
         return jobs.submit(session, "bulk_apply", {"upload_id": str(upload_id)})
 
 

@@ -7,7 +7,7 @@ import datetime as dt
 import uuid
 from typing import Any
 
-from flask import Response, request
+from flask import Response, current_app, request
 from flask_smorest import Blueprint
 
 from haven.api.encoding import json_response
@@ -29,7 +29,8 @@ blueprint = Blueprint("statements", __name__, description="What tenants owe, and
 def tenant_statement(row_id: uuid.UUID) -> Response:
     day = service.agency_day(current_session(), dt.datetime.now(dt.UTC))
     period = read_period(request.args, day.today)
-    found = service.tenant_statement(current_session(), row_id, day, *period)
+    most = min(service.STATEMENT_LINES, current_app.config["MAX_RESULT_ROWS"])
+    found = service.tenant_statement(current_session(), row_id, day, *period, most)
     lines = [_shown(line) for line in found.lines]
     return _answer(found, day, period, tenant_id=row_id, lines=lines)
 
