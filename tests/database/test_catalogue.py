@@ -250,6 +250,45 @@ def test_the_schema_goes_down_to_nothing_and_up_again(addresses, worker_number):
     assert after == before
 
 
+_OLD_REPORT = """
+    INSERT INTO job (agency_id, id, queue, kind, status, arguments, requested_by, attempts, max_attempts, finished_at)
+    VALUES (:agency_id, :job, 'reports', 'report', 'SUCCEEDED', '{}', 'tests', 1, 3, now());
+    INSERT INTO report (agency_id, id, job_id, kind, format, first_day, last_day, filters, key, generation, finished_at,
+                        expires_at, filename, content_type, size_bytes, sha256)
+    VALUES (:agency_id, :report, :job, 'arrears', 'pdf', '2026-11-01', '2026-11-30', '{}', 'k', 'g', now(),
+            now() + make_interval(days => :days), 'a.pdf', 'application/pdf', 3, 'abc');
+    INSERT INTO report_file (agency_id, id, content) VALUES (:agency_id, :report, 'abc')
+"""
+_THEN = (
+    "SELECT r.id, j.status, j.attempts, r.filename, r.finished_at FROM report r JOIN job j ON j.id = r.job_id"
+)
+
+
+def test_reports_whose_files_were_in_the_database_are_made_anew(addresses, worker_number):
+    name = f"haven_reports_{worker_number}"
+    addresses.new_database(name)
+    owner_url = addresses.database_url(OWNER_ROLE, name)
+    migrate.downgrade(owner_url, "0019")
+    migrate.downgrade(owner_url, "-1")
+    engine = create_engine(migrate.sqlalchemy_url(owner_url))
+    agency_id, kept, over = an_agency(engine), new_id(), new_id()
+    with tenant_session(engine, agency_id) as session:
+        for report_id, days in ((kept, 3), (over, -1)):
+            values = {"agency_id": agency_id, "job": new_id(), "report": report_id, "days": days}
+            session.execute(text(_OLD_REPORT), values)
+
+    migrate.upgrade(owner_url)
+
+    with tenant_session(engine, agency_id) as session:
+        found = {row.id: row[1:] for row in session.execute(text(_THEN))}
+        assert found[kept] == ("QUEUED", 0, None, None)
+        assert found[over][:3] == ("SUCCEEDED", 1, "a.pdf")
+        assert session.execute(
+            text("SELECT relforcerowsecurity FROM pg_class WHERE relname = 'job'")
+        ).scalar()
+    engine.dispose()
+
+
 def test_the_models_and_the_migrations_say_the_same(owner_url):
     from alembic.autogenerate import compare_metadata
     from alembic.runtime.migration import MigrationContext
