@@ -207,6 +207,14 @@ def test_a_report_whose_file_is_gone_is_made_anew(admin, flat, work, settings):
     assert download(admin, shown).data.startswith(b"PK")
 
 
+def test_units_are_in_the_order_in_which_people_count_them(admin, flat, work):
+    for label in ("A10", "A2", "A11", "B1-10", "B1-9", "007", "100200300400500"):
+        admin.made("/units", property_id=flat.property["id"], label=label, rent_amount="1000.00")
+    rows = made(admin, work, "rent-roll")["figures"]["tables"]["units"]["rows"]
+    labels = [row["unit"] for row in rows]
+    assert labels == ["007", "100200300400500", "A1", "A2", "A10", "A11", "B1-9", "B1-10"]
+
+
 def test_who_may_make_and_read_reports(admin, flat, caller_of, work):
     viewer = caller_of("VIEWER", admin.agency_id)
     shown = made(admin, work, "rent-roll")
