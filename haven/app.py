@@ -37,6 +37,7 @@ from haven.insight.exports.routes import blueprint as exports
 from haven.insight.reports.routes import blueprint as reports
 from haven.insight.routes import blueprint as insight
 from haven.leasing.routes import blueprints as leasing
+from haven.notifications.hooks import blueprint as sms_hooks
 from haven.notifications.routes import blueprint as notifications
 from haven.operations import ops_pages, rate_limits
 from haven.operations.cache_routes import blueprint as cache
@@ -176,6 +177,7 @@ def _register_blueprints(app: Flask) -> None:
     for blueprint in resources:
         api.register_blueprint(blueprint, url_prefix=API)
     app.register_blueprint(hooks, url_prefix=f"{API}/hooks")
+    app.register_blueprint(sms_hooks, url_prefix=f"{API}/hooks/sms")
     app.register_blueprint(health.blueprint)
     app.register_blueprint(docs_blueprint)
     app.register_blueprint(ops_pages.blueprint)

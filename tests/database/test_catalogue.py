@@ -25,7 +25,10 @@ NOT_OF_AN_AGENCY = {
     "metric_rollup": "measurements of the platform",
     "sign_in_throttle": "counted before anybody is known to belong to an agency",
 }
-OTHER_KEY = {"sign_in_address": "an address is unique over all agencies, so that sign-in needs no agency"}
+OTHER_KEY = {
+    "sign_in_address": "an address is unique over all agencies, so that sign-in needs no agency",
+    "sms_handover": "a delivery report names the gateway's id of a message, and no agency",
+}
 
 TABLES = "SELECT c.oid, c.relname FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'"
 KEYS = """

@@ -1,6 +1,6 @@
-"""Files of reports lie in the storage, as exports' do: reports whose file was in the database are made anew, under their ids.
+"""Files of reports lie in the storage; delivery reports of SMS.
 
-So no megabytes go through a migration, which may run where the storage is not seen. Whoever was told of a report is not told
+Reports whose file was in the database are made anew, under their ids: so no megabytes go through a migration, which may run where the storage is not seen. Whoever was told of a report is not told
 again. The way down is the same: what lies in the storage would not be found there.
 """
 
@@ -23,9 +23,12 @@ def upgrade() -> None:
     for column in ("content_type", "sha256"):
         op.drop_column("report", column)
     op.create_index("job_files_idx", "job", ["agency_id", "id"], postgresql_where=_OF_FILES)
+    _hear_of_sms()
 
 
 def downgrade() -> None:
+    op.drop_table("sms_handover")
+    op.drop_column("notification", "delivered_at")
     op.drop_index("job_files_idx", "job")
     op.add_column("report", sa.Column("content_type", sa.Text(), nullable=True))
     op.add_column("report", sa.Column("sha256", postgresql.BYTEA(), nullable=True))
@@ -49,6 +52,33 @@ def downgrade() -> None:
     op.execute("ALTER TABLE report_file ENABLE ROW LEVEL SECURITY")
     op.execute("ALTER TABLE report_file FORCE ROW LEVEL SECURITY")
     _make_again()
+
+
+def _hear_of_sms() -> None:
+    op.add_column("notification", sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True))
+    op.create_table(
+        "sms_handover",
+        sa.Column("provider_id", sa.Text(), nullable=False),
+        sa.Column("agency_id", sa.Uuid(), nullable=False),
+        sa.Column("notification_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["agency_id", "notification_id"],
+            ["notification.agency_id", "notification.id"],
+            name=op.f("sms_handover_agency_id_notification_id_fkey"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("provider_id", name=op.f("sms_handover_pkey")),
+    )
+    op.create_index(
+        op.f("sms_handover_agency_id_notification_id_idx"), "sms_handover", ["agency_id", "notification_id"]
+    )
+    # Whoever names an id may learn whose message it is: a report comes before the agency is known.
+    named = "provider_id = (SELECT current_setting('haven.sms_id', true))"
+    op.execute(
+        f"CREATE POLICY tenant ON sms_handover USING (agency_id = {CURRENT} OR {named}) WITH CHECK (agency_id = {CURRENT})"
+    )
+    op.execute("ALTER TABLE sms_handover ENABLE ROW LEVEL SECURITY")
+    op.execute("ALTER TABLE sms_handover FORCE ROW LEVEL SECURITY")
 
 
 def _make_again() -> None:
