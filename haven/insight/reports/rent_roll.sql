@@ -15,7 +15,7 @@ WITH {place}, {balances}, owed AS (
   SELECT 2, home.property_id, home.property, home.unit, home.unit_status, NULL, l.id, l.unit_id, l.tenant_id,
          l.start_date, l.end_date, NULL, NULL
     FROM home JOIN lease l ON l.agency_id = :agency_id AND l.id = home.lease_id
-   WHERE l.id NOT IN (SELECT lease_id FROM held)
+   WHERE NOT EXISTS (SELECT FROM held WHERE held.lease_id = l.id)
      AND (EXISTS (SELECT FROM owed WHERE owed.lease_id = l.id)
           OR EXISTS (SELECT FROM credited WHERE credited.lease_id = l.id))
 )
