@@ -36,10 +36,10 @@ from haven.identity.principals import Principals
 from haven.identity.routes import blueprints as identity
 from haven.identity.sign_in import SignIn, SignInRules
 from haven.insight.exports.routes import blueprint as exports
-from haven.insight.reports.links import blueprint as report_files
 from haven.insight.reports.routes import blueprint as reports
 from haven.insight.routes import blueprint as insight
 from haven.leasing.routes import blueprints as leasing
+from haven.notifications.hooks import blueprint as sms_hooks
 from haven.notifications.routes import blueprint as notifications
 from haven.operations import ops_pages, rate_limits
 from haven.operations.alert_turns import PostgresStore
@@ -198,7 +198,7 @@ def _register_blueprints(app: Flask) -> None:
     for blueprint in resources:
         api.register_blueprint(blueprint, url_prefix=API)
     app.register_blueprint(hooks, url_prefix=f"{API}/hooks")
-    app.register_blueprint(report_files, url_prefix=f"{API}/reports/files")
+    app.register_blueprint(sms_hooks, url_prefix=f"{API}/hooks/sms")
     app.register_blueprint(health.blueprint)
     app.register_blueprint(docs_blueprint)
     app.register_blueprint(ops_pages.blueprint)

@@ -33,6 +33,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "Write a whole list into a CSV, XLSX, NDJSON or Parquet file.",
     ),
     "report": ("haven.insight.reports.commands:report", "Make a report: JSON, a workbook or a PDF."),
+    "sms-callback": (
+        "haven.notifications.commands:sms_callback",
+        "Show where the SMS gateway is to post delivery reports.",
+    ),
     "verify": ("haven.billing.commands:verify_command", "Check every agency's books against its rows."),
     "mpesa-simulator": (
         "haven.payments.mpesa.simulator.commands:simulator",

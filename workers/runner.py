@@ -177,9 +177,9 @@ class _Ledger:
         with self.context.session() as session:
             jobs.announce(session, jobs.ROWS.stop(session, *self._claimed))
 
-    def put_back(self) -> None:
+    def put_back(self, wait_s: float = 0) -> None:
         with self.context.session() as session:
-            jobs.ROWS.put_back(session, *self._claimed)
+            jobs.ROWS.put_back(session, *self._claimed, wait_s)
 
     @property
     def _claimed(self) -> tuple[uuid.UUID, uuid.UUID, int]:

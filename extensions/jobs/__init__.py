@@ -256,9 +256,9 @@ class _Ledger:
         with self._begin() as connection:
             self.state.rows.stop(connection, *self.claimed)
 
-    def put_back(self) -> None:
+    def put_back(self, wait_s: float = 0) -> None:
         with self._begin() as connection:
-            self.state.rows.put_back(connection, *self.claimed)
+            self.state.rows.put_back(connection, *self.claimed, wait_s)
 
     def _begin(self) -> Any:
         return nullcontext() if self.state.engine is None else self.state.engine.begin()

@@ -24,6 +24,14 @@ class Cancelled(Exception):
     """Somebody has cancelled the job; it stops where it can."""
 
 
+class Postponed(Exception):
+    """The job's time has not come: it waits ``wait_s`` seconds more, and this attempt does not count."""
+
+    def __init__(self, wait_s: float, why: str) -> None:
+        super().__init__(why)
+        self.wait_s = wait_s
+
+
 class CodeGone(Exception):
     """The job's function is not there any more."""
 
@@ -40,7 +48,7 @@ class Ledger(Protocol):
 
     def stop(self) -> None: ...
 
-    def put_back(self) -> None: ...
+    def put_back(self, wait_s: float = 0) -> None: ...
 
 
 def run_attempt(
@@ -84,6 +92,9 @@ def run_attempt(
         if isinstance(failure, Cancelled):
             ledger.stop()
             return "CANCELLED", ""
+        if isinstance(failure, Postponed):
+            ledger.put_back(failure.wait_s)
+            return "PUT_BACK", str(failure)
         if isinstance(failure, Exception):
             log.error("job_attempt_failed", exc_info=failure)
             words = words_of(failure)

@@ -238,14 +238,22 @@ class Rows:
         """The job has heeded its cancellation."""
         return self._change_claimed(session, owner, job_id, claim, _ended("CANCELLED"))
 
-    def put_back(self, session: Executes, owner: Any, job_id: uuid.UUID, claim: int) -> RowMapping | None:
-        """The worker has to go: the job waits again, and the attempt does not count."""
+    def put_back(
+        self, session: Executes, owner: Any, job_id: uuid.UUID, claim: int, wait_s: float = 0
+    ) -> RowMapping | None:
+        """The worker has to go, or the job's time has not come: it waits again, and the attempt does not count.
+
+        Args:
+            wait_s: not before so many seconds.
+        """
         values = {
-            "status": "QUEUED",
+            "status": "SCHEDULED" if wait_s else "QUEUED",
             "attempts": self.table.c.attempts - 1,
             "lease_until": None,
             "enqueued_at": None,
         }
+        if wait_s:
+            values["run_after"] = func.now() + dt.timedelta(seconds=wait_s)
         return self._change_claimed(session, owner, job_id, claim, values)
 
     def due(

@@ -1,4 +1,4 @@
-"""``/exports``: the agency's files, and fetching one."""
+"""``/exports``: what was asked for and the files it became, and fetching one."""
 
 from __future__ import annotations
 
@@ -14,27 +14,37 @@ from sqlalchemy import ColumnElement, func, or_
 
 from haven.api.guard import current_principal, current_session, in_transaction, requires, runtime
 from haven.api.listing import Filter, Listing
-from haven.api.resource import list_doc, page_answer, page_schema, problems
+from haven.api.resource import API, list_doc, page_answer, page_schema, problems
 from haven.db.session import Tenant, set_tenant
 from haven.files import links, service
 from haven.files.schemas import FileRow
 from haven.operations.models import ExportFile, Job
+from haven.operations.routes import JOBS
 
 blueprint = Blueprint("exports", __name__, description="Files of exports and reports.")
 _EXPORT: Final = "export"
-_COLUMNS: Final = "id job_id filename content_type size_bytes created_at expires_at".split()
+_KINDS: Final = ("export", "report")
+_OF_JOB: Final = "id queue kind status error created_at finished_at".split()
+_OF_FILE: Final = "filename content_type size_bytes expires_at".split()
 
 FILES: Final = Listing(
-    "file",
-    ExportFile.id,
-    {name: getattr(ExportFile, name) for name in _COLUMNS}
-    | {"sha256": func.encode(ExportFile.sha256, "hex"), "kind": Job.kind},
-    joined=ExportFile.__table__.join(
-        Job.__table__, (Job.agency_id == ExportFile.agency_id) & (Job.id == ExportFile.job_id)
+    "export",
+    Job.id,
+    {name: getattr(Job, name) for name in _OF_JOB}
+    | {"resource": Job.arguments["resource"].astext, "progress": JOBS.columns["progress"]}
+    | {name: getattr(ExportFile, name) for name in _OF_FILE}
+    | {"sha256": func.encode(ExportFile.sha256, "hex")},
+    joined=Job.__table__.outerjoin(
+        ExportFile.__table__,
+        (ExportFile.agency_id == Job.agency_id)
+        & (ExportFile.job_id == Job.id)
+        & (Job.status == "SUCCEEDED")
+        & (ExportFile.expires_at > func.now()),
     ),
     filters={
-        "job_id": Filter(ExportFile.job_id, fields.UUID()),
         "kind": Filter(Job.kind, fields.String()),
+        "status": Filter(Job.status, fields.String()),
+        "resource": Filter(Job.arguments["resource"].astext, fields.String()),
         "filename": Filter(ExportFile.filename, fields.String()),
     },
 )
@@ -44,26 +54,35 @@ FILES: Final = Listing(
 @requires("exports:read")
 @blueprint.response(200, page_schema(FileRow))
 @blueprint.doc(
-    summary="List the agency's files that can be fetched, each with a new link; of lists that one may read",
+    summary="List the agency's exports and reports: those that wait, run or have failed, and the files, each with a new link;"
+    " of lists that one may read",
     **list_doc(FILES),
 )
 def list_files() -> Response:
     listing = replace(FILES, always=_visible())
     page = listing.page(current_session(), listing.parse(request.args))
-    settings, agency_id = runtime().settings, current_principal().agency_id
     for row in page.rows:
-        row["url"] = service.link(settings, agency_id, row["filename"], row["expires_at"])
+        row["job"] = f"{API}/jobs/{row.pop('queue')}/{row['id']}"
+        row["url"] = _url(row)
     return page_answer(page)
 
 
+def _url(row: dict[str, Any]) -> str | None:
+    if row["filename"] is None:
+        return None
+    agency_id = current_principal().agency_id
+    return service.link(runtime().settings, agency_id, row["filename"], row["expires_at"])
+
+
 def _visible() -> tuple[ColumnElement[bool], ...]:
-    """Files whose job has ended well, which are still kept, and whose rows the caller may read where they are."""
+    """All but those whose file has been removed, of rows that the caller may read where they are."""
     held = current_principal().permissions
     readable = [one.removesuffix(":read") for one in held if one.endswith(":read")]
     may_read: ColumnElement[bool] = Job.arguments["resource"].astext.in_(readable)
     if "reports:read" in held:
         may_read = or_(may_read, Job.kind != _EXPORT)
-    return (Job.status == "SUCCEEDED", ExportFile.expires_at > dt.datetime.now(dt.UTC), may_read)
+    is_of_use = or_(Job.status != "SUCCEEDED", ExportFile.id.is_not(None))
+    return (Job.kind.in_(_KINDS), is_of_use, may_read)
 
 
 @blueprint.route("/exports/download/<string:filename>", methods=["GET"])

@@ -116,6 +116,21 @@ def find(session: Session, filename: str, now: dt.datetime) -> ExportFile:
     return row
 
 
+def is_there(session: Session, settings: Settings, job_id: uuid.UUID) -> bool:
+    """Whether the job's file can be fetched: it is kept, and the storage has all of it. Not where the storage is away."""
+    row = session.execute(
+        select(ExportFile).where(
+            ExportFile.agency_id == tenant_of(session).agency_id, ExportFile.job_id == job_id
+        )
+    ).scalar_one_or_none()
+    if row is None:
+        return False
+    try:
+        return storage_of(settings).size(key_of(row)) == row.size_bytes
+    except Unavailable:
+        return False
+
+
 def read(settings: Settings, row: ExportFile, start: int, length: int) -> Iterator[bytes]:
     """``length`` bytes of the file from ``start``, in pieces.
 
@@ -182,26 +197,26 @@ def key_of(row: ExportFile) -> str:
 
 
 def _claim_name(session: Session, job_id: uuid.UUID, filename: str) -> tuple[str, list[str]]:
-    """A name that no other job's file has, and the keys of what this job kept under it before, whose rows are gone."""
+    """A name that no other job's file has, and the keys of what this job kept before, whose rows are gone."""
     agency_id = tenant_of(session).agency_id
     stem, dot, ending = filename.partition(".")
     # Two jobs of one agency that end at once take turns.
     number = int.from_bytes(agency_id.bytes[-4:], "big", signed=True)
     session.execute(select(func.pg_advisory_xact_lock(_NAMES, number)))
-    similar = session.execute(
-        select(ExportFile).where(
-            ExportFile.agency_id == agency_id, ExportFile.filename.startswith(stem, autoescape=True)
-        )
+    own = session.execute(
+        delete(ExportFile)
+        .where(ExportFile.agency_id == agency_id, ExportFile.job_id == job_id)
+        .returning(ExportFile)
     ).scalars()
-    taken = {row.filename: row for row in similar}
+    before = {row.filename: key_of(row) for row in own}
+    similar = select(ExportFile.filename).where(
+        ExportFile.agency_id == agency_id, ExportFile.filename.startswith(stem, autoescape=True)
+    )
+    taken = set(session.execute(similar).scalars())
     names = [filename, *(f"{stem}-{count}{dot}{ending}" for count in range(2, len(taken) + 2))]
-    for name in names:
-        if name in taken and taken[name].job_id == job_id:
-            session.execute(
-                delete(ExportFile).where(ExportFile.agency_id == agency_id, ExportFile.id == taken[name].id)
-            )
-            return name, [key_of(taken[name])]
-    return next(name for name in names if name not in taken), []
+    free = [name for name in names if name not in taken]
+    # Its own again, where it has one: links that were given out stay good.
+    return next((name for name in free if name in before), free[0]), list(before.values())
 
 
 def _forget(context: JobContext, storage: Storage, row: ExportFile) -> None:

@@ -40,6 +40,9 @@ class Notification(Owned, Base):
     last_error: Mapped[str | None]
     created_at: Mapped[Instant] = mapped_column(server_default=func.now())
     sent_at: Mapped[Instant | None]
+    delivered_at: Mapped[Instant | None] = mapped_column(
+        doc="Of an SMS: the network says that the phone has it"
+    )
     job_id: Mapped[uuid.UUID | None] = mapped_column(doc="The job that is sending it, or was the last to")
     claimed_at: Mapped[Instant | None]
     segments: Mapped[int | None] = mapped_column(doc="Of an SMS: how many are paid for")
@@ -63,4 +66,22 @@ class Notification(Owned, Base):
             "about_id",
             postgresql_where=text("status IN ('QUEUED', 'SENDING')"),
         ),
+    )
+
+
+class SmsHandover(Base):
+    """Whose message the gateway's id is: its report comes before anybody knows which agency it is of.
+
+    The row-level policy shows a row to its own agency and to whoever names the id.
+    """
+
+    __tablename__ = "sms_handover"
+
+    provider_id: Mapped[str] = mapped_column(primary_key=True)
+    agency_id: Mapped[uuid.UUID]
+    notification_id: Mapped[uuid.UUID]
+
+    __table_args__ = (
+        owned_key("notification_id", "notification", ondelete="CASCADE"),
+        Index(None, "agency_id", "notification_id"),
     )

@@ -23,7 +23,7 @@ blueprint = Blueprint("notifications", __name__, description="Who was told what,
 
 _COLUMNS: Final = (
     "id kind about_id occasion tenant_id channel recipient language subject status tries segments last_error"
-    " created_at sent_at"
+    " created_at sent_at delivered_at"
 ).split()
 # Whoever has the link of a file can open it: it is for its recipient alone.
 _body = case((Notification.kind.in_(("EXPORT_READY", "REPORT_READY")), ""), else_=Notification.body)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import any_, func, or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from extensions.circuit_breaker.breaker import CircuitOpen
@@ -31,7 +31,9 @@ from haven.notifications.channels import (
     Unknown,
     other_side,
 )
+from haven.notifications.delivery_reports import hand_over
 from haven.notifications.models import Notification
+from haven.notifications.opt_outs import opt_out
 from haven.notifications.queueing import QUEUE, SEND, queue, queue_mail, queue_many, values_of
 from haven.notifications.segments import segments
 from haven.operations.jobs import JobContext, submit
@@ -163,7 +165,8 @@ def _send_one(context: JobContext, one: Notification) -> str:
     try:
         sent = _call(context.runtime, one.channel, _message(context, one))
     except OptedOut as refused:
-        _opt_out(context, one)
+        with context.session() as session:
+            opt_out(session, one)
         return _write(context, one, "FAILED", str(refused))
     except Undeliverable as refused:
         return _write(context, one, "FAILED", str(refused))
@@ -223,6 +226,8 @@ def _write(
             .where(Notification.agency_id == context.agency_id, Notification.id == one.id)
             .values(values)
         )
+        if sent is not None and sent.provider_id and one.channel == "SMS":
+            hand_over(session, one, sent.provider_id)
     return status
 
 
@@ -244,19 +249,3 @@ def _has_opted_out(session: Session, one: Notification) -> bool:
     wanted = select(Tenant.opt_outs).where(Tenant.agency_id == one.agency_id, Tenant.id == one.tenant_id)
     opt_outs = session.execute(wanted).scalar_one()
     return one.channel in opt_outs or f"{one.channel}:{one.kind}" in opt_outs
-
-
-def _opt_out(context: JobContext, one: Notification) -> None:
-    """The person has told the network to send no more: heeded here as well, until somebody changes it."""
-    if one.tenant_id is None:
-        return
-    with context.session() as session:
-        session.execute(
-            update(Tenant)
-            .where(
-                Tenant.agency_id == context.agency_id,
-                Tenant.id == one.tenant_id,
-                ~(any_(Tenant.opt_outs) == one.channel),
-            )
-            .values(opt_outs=func.array_append(Tenant.opt_outs, one.channel), version=Tenant.version + 1)
-        )

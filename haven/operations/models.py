@@ -83,6 +83,7 @@ class Job(Owned, Timestamps, Base):
             "run_after",
             postgresql_where=text("status IN ('QUEUED', 'SCHEDULED', 'RUNNING')"),
         ),
+        Index("job_files_idx", "agency_id", "id", postgresql_where=text("kind IN ('export', 'report')")),
         Index(None, "agency_id", "finished_at"),
         Index(None, "agency_id", "status", "id"),
         Index(None, "agency_id", "kind", "id"),

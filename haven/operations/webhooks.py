@@ -29,6 +29,7 @@ from haven.operations import outbound
 from haven.operations.jobs import JobContext, submit
 from haven.operations.kinds import KINDS
 from haven.operations.models import WebhookDelivery, WebhookEndpoint
+from haven.operations.webhook_turns import taking_turn
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  the standard's, public
 _SECRET_BYTES: Final = 32
@@ -72,6 +73,7 @@ def deliver(context: JobContext, delivery_id: uuid.UUID, after: After | None = N
 
     Raises:
         DeliveryFailed: it was not taken: the job runs again later.
+        Postponed: another delivery to the endpoint takes long, or it is left alone for a while; that counts as no try.
     """
     with context.session() as session:
         row = session.execute(
@@ -90,7 +92,9 @@ def deliver(context: JobContext, delivery_id: uuid.UUID, after: After | None = N
         with context.session() as session:
             _give_up(session, delivery_id)
         return {"outcome": "the webhook is switched off"}
-    status, error = _post(context, delivery, endpoint)
+    with taking_turn(context.runtime.redis, endpoint.id) as turn:
+        status, error = _post(context, delivery, endpoint)
+        turn.failed = error is not None
     with context.session() as session:
         stored = session.get(WebhookDelivery, (context.agency_id, delivery_id), with_for_update=True)
         if stored is None:

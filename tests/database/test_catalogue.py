@@ -25,7 +25,10 @@ NOT_OF_AN_AGENCY = {
     "metric_rollup": "measurements of the platform",
     "sign_in_throttle": "counted before anybody is known to belong to an agency",
 }
-OTHER_KEY = {"sign_in_address": "an address is unique over all agencies, so that sign-in needs no agency"}
+OTHER_KEY = {
+    "sign_in_address": "an address is unique over all agencies, so that sign-in needs no agency",
+    "sms_handover": "a delivery report names the gateway's id of a message, and no agency",
+}
 
 TABLES = "SELECT c.oid, c.relname FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'"
 KEYS = """
@@ -248,6 +251,45 @@ def test_the_schema_goes_down_to_nothing_and_up_again(addresses, worker_number):
         "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2",
     )
     assert after == before
+
+
+_OLD_REPORT = """
+    INSERT INTO job (agency_id, id, queue, kind, status, arguments, requested_by, attempts, max_attempts, finished_at)
+    VALUES (:agency_id, :job, 'reports', 'report', 'SUCCEEDED', '{}', 'tests', 1, 3, now());
+    INSERT INTO report (agency_id, id, job_id, kind, format, first_day, last_day, filters, key, generation, finished_at,
+                        expires_at, filename, content_type, size_bytes, sha256)
+    VALUES (:agency_id, :report, :job, 'arrears', 'pdf', '2026-11-01', '2026-11-30', '{}', 'k', 'g', now(),
+            now() + make_interval(days => :days), 'a.pdf', 'application/pdf', 3, 'abc');
+    INSERT INTO report_file (agency_id, id, content) VALUES (:agency_id, :report, 'abc')
+"""
+_THEN = (
+    "SELECT r.id, j.status, j.attempts, r.filename, r.finished_at FROM report r JOIN job j ON j.id = r.job_id"
+)
+
+
+def test_reports_whose_files_were_in_the_database_are_made_anew(addresses, worker_number):
+    name = f"haven_reports_{worker_number}"
+    addresses.new_database(name)
+    owner_url = addresses.database_url(OWNER_ROLE, name)
+    migrate.downgrade(owner_url, "0019")
+    migrate.downgrade(owner_url, "-1")
+    engine = create_engine(migrate.sqlalchemy_url(owner_url))
+    agency_id, kept, over = an_agency(engine), new_id(), new_id()
+    with tenant_session(engine, agency_id) as session:
+        for report_id, days in ((kept, 3), (over, -1)):
+            values = {"agency_id": agency_id, "job": new_id(), "report": report_id, "days": days}
+            session.execute(text(_OLD_REPORT), values)
+
+    migrate.upgrade(owner_url)
+
+    with tenant_session(engine, agency_id) as session:
+        found = {row.id: row[1:] for row in session.execute(text(_THEN))}
+        assert found[kept] == ("QUEUED", 0, None, None)
+        assert found[over][:3] == ("SUCCEEDED", 1, "a.pdf")
+        assert session.execute(
+            text("SELECT relforcerowsecurity FROM pg_class WHERE relname = 'job'")
+        ).scalar()
+    engine.dispose()
 
 
 def test_the_models_and_the_migrations_say_the_same(owner_url):

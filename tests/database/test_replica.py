@@ -310,3 +310,40 @@ def test_positions_in_the_log_are_numbers_that_grow():
     assert position_of("0/0") == 0
     assert position_of("1/0") == 2**32 > position_of("0/FFFFFFFF")
     assert position_of("16/B374D848") == 0x16B374D848
+
+
+@pytest.mark.req("D8", "J4")
+@pytest.mark.parametrize("form", ["csv", "ndjson", "xlsx", "parquet"])
+def test_an_export_is_read_from_the_replica_and_has_all_that_its_caller_wrote(by, app, form):
+    by.made("/tenants", full_name="Achieng Otieno")
+    jobs: list[dict[str, Any]] = []
+
+    def export() -> None:
+        jobs.append(by.post("/exports/tenants", {"format": form}).get_json())
+
+    for _ in range(100):
+        if on_replica(by, app, export) > 0:
+            break
+    else:
+        pytest.fail("it was never read from the replica")
+    for job in jobs:
+        assert by.get(f"/jobs/exports/{job['id']}").get_json()["result"]["rows"] == 1
+
+
+@pytest.mark.req("D8", "J5")
+def test_a_report_is_read_from_the_replica_and_is_never_handed_out_again_then(by, app):
+    body = {"from": "2026-11-01", "to": "2026-11-02"}
+    made: list[dict[str, Any]] = []
+
+    def report() -> None:
+        made.append(by.post("/reports/rent-roll", body).get_json())
+
+    for _ in range(100):
+        if on_replica(by, app, report) > 0:
+            break
+    else:
+        pytest.fail("it was never read from the replica")
+    shown = by.get(f"/reports/{made[-1]['report_id']}").get_json()
+    assert shown["status"] == "SUCCEEDED", shown["error"]
+    assert by.client.get(shown["url"]).get_json()["tables"]["units"]["rows"] == []
+    assert by.post("/reports/rent-roll", body).get_json()["report_id"] != shown["id"]

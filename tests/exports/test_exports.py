@@ -55,7 +55,7 @@ def exported(at: AtJobs, by, resource: str, form: str, **body) -> Path:
     assert job.status == "SUCCEEDED", job.error
     assert job.result is not None
     return next(
-        path for path in at.files() if path.name == job.result["file"] and str(by.agency_id) in str(path)
+        path for path in at.files() if path.name == job.result["filename"] and str(by.agency_id) in str(path)
     )
 
 
@@ -242,15 +242,15 @@ def test_the_result_has_a_link_that_works_and_a_name_people_know(at_app, busy, c
     job = busy.get("/jobs/history?queue=exports").get_json()["data"][0]
     result = job["result"]
 
-    assert job["progress"] == {"done": 2, "total": 2, "percent": 100, "message": result["file"]}
+    assert job["progress"] == {"done": 2, "total": 2, "percent": 100, "message": result["filename"]}
     assert re.fullmatch(
-        rf"makao-{busy.agency_id.hex}-payments-\d{{4}}-\d\d-\d\d-\d{{4}}\.csv", result["file"]
+        rf"makao-{busy.agency_id.hex}-payments-\d{{4}}-\d\d-\d\d-\d{{4}}\.csv", result["filename"]
     )
     assert result["rows"] == 2
     answer = client.get(result["url"])
     assert answer.data == path.read_bytes()
     assert answer.headers["ETag"] == f'"{result["sha256"]}"'
-    assert [one["filename"] for one in busy.get("/exports").get_json()["data"]] == [result["file"]]
+    assert [one["filename"] for one in busy.get("/exports").get_json()["data"]] == [result["filename"]]
 
 
 def test_whoever_asked_is_told_once(at_app, engine, app, admin):

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import time
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from haven.errors import Forbidden, NotFound, Unavailable
 from haven.files import links, service, storage
 from haven.files.storage import StorageFull, no_room
 from haven.operations.jobs import job_session
+from haven.operations.models import Job
 from tests.exports.conftest import AtJobs
 from tests.support.builders import an_agency
 
@@ -267,18 +269,53 @@ def test_a_good_link_of_a_file_that_is_gone_is_404(at_app, engine, client):
     assert client.get(file["url"]).status_code == 404
 
 
-def test_files_are_listed_to_those_who_may_read_what_is_in_them(at_app, engine, client, caller_of):
+def test_exports_are_listed_to_those_who_may_read_what_is_in_them(at_app, engine, client, caller_of):
     admin = caller_of()
     ended = at_app.a_context(admin.agency_id)
     file = kept(at_app, ended)
     at_app.end(ended)
-    kept(at_app, at_app.a_context(admin.agency_id), "not-yet.csv")
     kept(at_app, at_app.a_context(an_agency(engine)), "theirs.csv")
 
-    listed = admin.get("/exports").get_json()["data"]
+    (listed,) = admin.get("/exports").get_json()["data"]
 
-    assert [one["filename"] for one in listed] == ["makao-payments.csv"]
-    assert listed[0]["sha256"] == file["sha256"]
-    assert client.get(listed[0]["url"]).data == b"0123456789"
+    assert (listed["filename"], listed["status"]) == ("makao-payments.csv", "SUCCEEDED")
+    assert listed["sha256"] == file["sha256"]
+    assert client.get(listed["url"]).data == b"0123456789"
     narrow = caller_of("AGENCY_ADMIN", admin.agency_id, ("exports:read", "tenants:read"))
     assert narrow.get("/exports").get_json()["data"] == []
+
+
+def test_exports_that_wait_run_or_have_failed_are_listed_with_their_job(at_app, caller_of):
+    admin = caller_of()
+    waiting = admin.post("/exports/payments", {"format": "csv"}).get_json()
+    running = at_app.a_context(admin.agency_id)
+    kept(at_app, running, "not-yet.csv")
+    broken = admin.post("/exports/units", {"format": "csv"}).get_json()
+    with job_session(at_app.runtime, admin.agency_id, "tests") as session:
+        job = session.get_one(Job, (admin.agency_id, uuid.UUID(broken["id"])))
+        job.status, job.error = "FAILED", "There is no room for the file"
+        job = session.get_one(Job, (admin.agency_id, running.job_id))
+        job.progress_done, job.progress_total, job.progress_message = 3, 12, "Writing"
+
+    rows = {row["id"]: row for row in admin.get("/exports").get_json()["data"]}
+
+    assert list(rows) == [broken["id"], str(running.job_id), waiting["id"]]
+    assert rows[waiting["id"]]["status"] == "QUEUED"
+    assert rows[waiting["id"]]["job"] == f"/api/v1/jobs/exports/{waiting['id']}"
+    assert (rows[waiting["id"]]["resource"], rows[waiting["id"]]["url"]) == ("payments", None)
+    shown = rows[str(running.job_id)]
+    assert shown["progress"] == {"done": 3, "total": 12, "percent": 25, "message": "Writing"}
+    assert (shown["status"], shown["filename"], shown["url"]) == ("RUNNING", None, None)
+    assert rows[broken["id"]]["error"] == "There is no room for the file"
+    assert [one["id"] for one in admin.get("/exports?status=FAILED").get_json()["data"]] == [broken["id"]]
+    assert admin.get(rows[waiting["id"]]["job"].removeprefix("/api/v1")).status_code == 200
+
+
+def test_an_export_whose_file_is_gone_is_listed_no_more(at_app, caller_of):
+    admin = caller_of()
+    ended = at_app.a_context(admin.agency_id)
+    kept(at_app, ended)
+    at_app.end(ended)
+    with job_session(at_app.runtime, admin.agency_id, "tests") as session:
+        assert service.remove_expired(session, LATER) == 1
+    assert admin.get("/exports").get_json()["data"] == []

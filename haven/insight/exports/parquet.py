@@ -22,6 +22,13 @@ _PROGRAM: Final = Path(__file__).with_name("arrow_writer.py")
 _SYSTEM_ERROR: Final = 2
 _ENDS_WITHIN_S: Final = 60
 """For its last row group, once it has all of its input."""
+_MALLOC: Final = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+}
+"""One arena, since it has one thread that works; and what is freed goes back. Without the thresholds glibc raises them as
+blocks are freed, and 200,000 rows took 229 MiB in place of 113."""
 _TYPES: Final = {"integer": "int64", "instant": "timestamp", "date": "date32"}
 
 
@@ -66,8 +73,8 @@ def _start(path: Path, resource: Exported, errors: IO[bytes]) -> subprocess.Pope
         stdout=subprocess.DEVNULL,
         stderr=errors,
         bufsize=0,
-        # It needs none of the worker's secrets; one arena of malloc, since it has one thread that works.
-        env={"MALLOC_ARENA_MAX": "1"},
+        # It needs none of the worker's secrets.
+        env=_MALLOC,
     )
 
 

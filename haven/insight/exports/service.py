@@ -75,7 +75,7 @@ def export(
     """Make the export, keep its file and write to whoever asked for it.
 
     Returns:
-        The file as ``haven.files.service.keep`` tells of it, its name again as ``file``, and ``rows``.
+        The file as ``haven.files.service.keep`` tells of it, and ``rows``.
     """
     settings = context.runtime.settings
     plan = Plan.of(resource, filters)
@@ -107,7 +107,7 @@ def export(
         kept = files.keep(context, path, name, media_type, written.sha256)
     _tell(context, asked.requested_by, kept, written.rows)
     context.progress(written.rows, written.rows, kept["filename"])
-    return {"file": kept["filename"], "rows": written.rows, **kept}
+    return {"rows": written.rows, **kept}
 
 
 def filename(

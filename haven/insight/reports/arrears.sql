@@ -18,4 +18,6 @@ SELECT home.property, home.unit, t.full_name AS tenant, t.phone, aged.oldest_due
   FROM aged FULL JOIN credited USING (lease_id)
   JOIN home USING (lease_id)
   JOIN tenant t ON t.agency_id = :agency_id AND t.id = home.tenant_id
- ORDER BY home.property, home.property_id, home.unit, lease_id LIMIT :most
+-- Units as people count them, A2 before A10: numbers with noughts before them, eight digits long (ICU may not be there).
+ ORDER BY home.property, home.property_id, regexp_replace(regexp_replace(home.unit, '(\d+)', '00000000\1', 'g'), '0*(\d\d\d\d\d\d\d\d)', '\1', 'g'),
+          home.unit, lease_id LIMIT :most

@@ -1,4 +1,4 @@
-"""Reports that were asked for, and the files they became."""
+"""Reports that were asked for, and what came of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import uuid
 from typing import Any
 
 from sqlalchemy import Index, func
-from sqlalchemy.dialects.postgresql import BYTEA
 from sqlalchemy.orm import Mapped, mapped_column
 
 from haven.db.base import Base, Instant, Owned, one_of, owned_key
@@ -17,7 +16,8 @@ class Report(Owned, Base):
     """One report: what was asked, and once its job is done what came of it.
 
     ``key`` is the same for the same ask on the same day; ``generation`` says what the agency's rows were when it was
-    computed, and is null where that is not certain: then it is never handed out again.
+    computed, and is null where that is not certain: then it is never handed out again. Its file is its job's
+    (``export_file``).
     """
 
     __tablename__ = "report"
@@ -37,9 +37,7 @@ class Report(Owned, Base):
     figures: Mapped[dict[str, Any] | None]
     rows: Mapped[int | None]
     filename: Mapped[str | None]
-    content_type: Mapped[str | None]
     size_bytes: Mapped[int | None]
-    sha256: Mapped[bytes | None] = mapped_column(BYTEA)
 
     __rules__ = (
         one_of("format", "json", "xlsx", "pdf"),
@@ -50,13 +48,3 @@ class Report(Owned, Base):
         Index(None, "agency_id", "schedule_id", "id"),
         Index(None, "agency_id", "expires_at"),
     )
-
-
-class ReportFile(Owned, Base):
-    """The bytes of a finished report, under its id."""
-
-    __tablename__ = "report_file"
-
-    content: Mapped[bytes] = mapped_column(BYTEA)
-
-    __rules__ = (owned_key("id", "report", ondelete="CASCADE"),)

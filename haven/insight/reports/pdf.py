@@ -12,6 +12,7 @@ import math
 import threading
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -20,11 +21,11 @@ from zoneinfo import ZoneInfo
 
 import typst
 
-from haven.errors import Invalid, Unavailable
+from haven.errors import Unavailable
 from haven.insight.reports.document import Chart, Column, Document, Table, Value
 
 MOST_ROWS: Final = 3_000
-"""Some 90 pages, 500 MB while they are set. Whoever needs more is served better by a workbook."""
+"""Some 90 pages, 500 MB while they are set. Of a longer report the pages have the first, and say so; a workbook has all."""
 _TEMPLATE: Final = Path(__file__).with_name("report.typ")
 _METHODS: Final = {"MPESA": "M-Pesa", "BANK": "Bank transfer"}
 _LONGEST: Final = 120
@@ -41,16 +42,12 @@ _places = threading.BoundedSemaphore(_AT_ONCE)
 
 
 def pdf(document: Document) -> bytes:
-    """The pages; the same report is the same bytes.
+    """The pages; the same report is the same bytes. Figures, plots and totals are of all rows, however many are shown.
 
     Raises:
-        Invalid: it has more than ``MOST_ROWS`` rows.
         Unavailable: others are being made for ten minutes.
     """
-    if document.rows > MOST_ROWS:
-        detail = f"a PDF holds {MOST_ROWS:,} rows and the report has {document.rows:,}: ask for one property, or xlsx"
-        raise Invalid.field("format", detail)
-    shown = json.dumps(_shown(document))
+    shown = json.dumps(_shown(_cut(document)))
     if not _places.acquire(timeout=_WAIT_S):
         raise Unavailable("Many reports are being typeset at once.", retry_after_s=60)
     try:
@@ -60,6 +57,25 @@ def pdf(document: Document) -> bytes:
         _places.release()
     assert isinstance(made, bytes)
     return made
+
+
+def _cut(document: Document) -> Document:
+    """The document with ``MOST_ROWS`` rows at the most; each table that has lost some says so above its rows."""
+    if document.rows <= MOST_ROWS:
+        return document
+    left, tables = MOST_ROWS, list[Table]()
+    for table in document.tables:
+        shown = table.rows[:left]
+        left -= len(shown)
+        title = table.title
+        if len(shown) < len(table.rows):
+            title = f"{title}: the first {len(shown):,} of {len(table.rows):,} rows"
+        tables.append(replace(table, title=title, rows=shown))
+    note = (
+        f"These pages show {MOST_ROWS:,} of the report's {document.rows:,} rows; totals are of all of them."
+        " The workbook (format xlsx) has every row, and so has a report of one property."
+    )
+    return replace(document, tables=tables, notes=[note, *document.notes])
 
 
 @cache

@@ -15,7 +15,7 @@ WITH {place}, {balances}, owed AS (
   SELECT 2, home.property_id, home.property, home.unit, home.unit_status, NULL, l.id, l.unit_id, l.tenant_id,
          l.start_date, l.end_date, NULL, NULL
     FROM home JOIN lease l ON l.agency_id = :agency_id AND l.id = home.lease_id
-   WHERE l.id NOT IN (SELECT lease_id FROM held)
+   WHERE NOT EXISTS (SELECT FROM held WHERE held.lease_id = l.id)
      AND (EXISTS (SELECT FROM owed WHERE owed.lease_id = l.id)
           OR EXISTS (SELECT FROM credited WHERE credited.lease_id = l.id))
 )
@@ -27,4 +27,6 @@ SELECT line.part, line.property, line.unit, line.unit_status, line.lease_id IS N
   LEFT JOIN owed ON owed.lease_id = line.lease_id
   LEFT JOIN credited ON credited.lease_id = line.lease_id
   LEFT JOIN tenant t ON t.agency_id = :agency_id AND t.id = line.tenant_id
- ORDER BY line.part, line.property, line.property_id, line.unit, line.start_date, line.lease_id LIMIT :most
+-- Units as people count them, A2 before A10: numbers with noughts before them, eight digits long (ICU may not be there).
+ ORDER BY line.part, line.property, line.property_id, regexp_replace(regexp_replace(line.unit, '(\d+)', '00000000\1', 'g'), '0*(\d\d\d\d\d\d\d\d)', '\1', 'g'),
+          line.unit, line.start_date, line.lease_id LIMIT :most

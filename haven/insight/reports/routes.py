@@ -20,9 +20,9 @@ from haven.api.listing import Filter, Listing
 from haven.api.resource import API, Resource, list_answer, list_doc, page_schema, problems, register
 from haven.billing.days import agency_day
 from haven.db.session import tenant_of
+from haven.files import service as files
 from haven.insight.reports import schedules, schemas, service
 from haven.insight.reports.asking import KINDS, checked
-from haven.insight.reports.links import file_path
 from haven.insight.reports.models import Report
 from haven.operations.models import Job, ReportSchedule
 from haven.operations.routes import JOBS
@@ -100,8 +100,8 @@ def read_report(report_id: uuid.UUID) -> Response:
     row = REPORT.one(session, report_id)
     row["url"] = None
     if row["expires_at"] is not None:
-        secret_key, agency_id = runtime().settings.secret_key, tenant_of(session).agency_id
-        row["url"] = file_path(secret_key, agency_id, report_id, row["expires_at"])
+        agency_id = tenant_of(session).agency_id
+        row["url"] = files.link(runtime().settings, agency_id, row["filename"], row["expires_at"])
     return json_response(row)
 
 
@@ -118,7 +118,7 @@ def _make_route(kind: str) -> None:
         ask = checked(
             kind, values["first_day"], values["last_day"], values["format"], values["filters"], today
         )
-        asked = service.request(session, runtime().cache, ask, now)
+        asked = service.request(session, runtime(), ask, now)
         session.flush()
         job = JOBS.one(session, asked.job_id) | {"report_id": str(asked.report_id)}
         return json_response(job, 202, {"Location": f"{API}/reports/{asked.report_id}"})

@@ -14,12 +14,14 @@ from extensions.caching.cache import Cache
 from haven.billing.days import agency_day
 from haven.db.base import new_id
 from haven.db.session import tenant_of
+from haven.files import service as files
 from haven.insight.reports.asking import Ask
 from haven.insight.reports.days import PERIODS, latest_run, next_run
 from haven.insight.reports.freshness import generation
 from haven.insight.reports.models import Report
 from haven.operations.jobs import submit
 from haven.operations.models import ReportSchedule
+from haven.runtime import Runtime
 
 _AT_ONCE: Final = 100
 _STILL_GOOD_FOR: Final = dt.timedelta(hours=1)
@@ -34,10 +36,13 @@ class Asked:
     job_id: uuid.UUID
 
 
-def request(session: Session, cache: Cache, ask: Ask, now: dt.datetime) -> Asked:
-    """Ask for a report in the caller's transaction; the finished one where the same is there and nothing has changed."""
+def request(session: Session, runtime: Runtime, ask: Ask, now: dt.datetime) -> Asked:
+    """Ask for a report in the caller's transaction; the finished one where it has its file and nothing has changed since."""
     key = ask.key(agency_day(session, now).today)
-    return _finished(session, cache, key, now) or _submit(session, ask, key)
+    found = _finished(session, runtime.cache, key, now)
+    if found is not None and files.is_there(session, runtime.settings, found.job_id):
+        return found
+    return _submit(session, ask, key)
 
 
 def submit_due(session: Session, now: dt.datetime) -> int:
@@ -63,7 +68,7 @@ def submit_due(session: Session, now: dt.datetime) -> int:
 
 
 def remove_expired(session: Session, now: dt.datetime) -> int:
-    """Remove finished reports whose time is over, with their files; how many."""
+    """Remove finished reports whose time is over; how many. Their files go as all files do (``haven.files``)."""
     gone = delete(Report).where(Report.agency_id == tenant_of(session).agency_id, Report.expires_at < now)
     return int(session.execute(gone).rowcount)  # type: ignore[attr-defined]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -13,33 +12,33 @@ from sqlalchemy.orm import Session
 
 from haven.db.reading import reading_from_replica
 from haven.db.session import Tenant, tenant_of
+from haven.files import service as files
 from haven.insight.reports.asking import KINDS, ask_of
 from haven.insight.reports.document import Document, figures
 from haven.insight.reports.freshness import generation
-from haven.insight.reports.links import file_path
 from haven.insight.reports.making import make
-from haven.insight.reports.models import Report, ReportFile
+from haven.insight.reports.models import Report
 from haven.insight.reports.rendering import CONTENT_TYPES, filename, rendered
 from haven.notifications.service import queue_mail
 from haven.operations.jobs import JobContext
 from haven.operations.models import ReportSchedule
 
-KEPT: Final = dt.timedelta(days=7)
 _ROWS_IN_ANSWER: Final = 2_000
 """A longer JSON report has only its totals in the answer; its rows are in the file."""
 
 
 def run(context: JobContext, report_id: uuid.UUID) -> dict[str, Any]:
-    """Make the report. Run again after its end, it does nothing; what it gives is the same.
+    """Make the report, keep its file where exports' are, and mail it to its schedule's recipients. Run again, it makes it anew.
+
+    Returns:
+        The file as ``haven.files.service.keep`` tells of it, ``report_id`` and ``rows``.
 
     Raises:
         Invalid, NotFound: a filter names what is not there (any more), or there are more rows than the format holds.
+        StorageFull, Unavailable: the storage does not take the file.
     """
     with context.session() as session:
-        report = _report(session, report_id)
-        if report.finished_at is not None:
-            return _result(report)
-        ask = ask_of(_arguments(report))
+        ask = ask_of(_arguments(_report(session, report_id)))
     context.progress(0, 3, "Adding up")
     # Before the rows are read: what is written in between gives another generation.
     before = generation(context.runtime.cache, context.agency_id)
@@ -49,9 +48,11 @@ def run(context: JobContext, report_id: uuid.UUID) -> dict[str, Any]:
     context.progress(1, 3, "Setting")
     content = rendered(document, ask.format)
     context.progress(2, 3, "Keeping")
+    kept = _keep(context, document, ask.format, content)
     with context.session() as session:
         # What a replica shows may be older than the generation.
-        return _keep(session, context, report_id, document, content, before if is_primary else None)
+        _finish(session, report_id, document, kept, before if is_primary else None)
+    return {"report_id": str(report_id), "rows": document.rows, **kept}
 
 
 @contextmanager
@@ -74,28 +75,26 @@ def _arguments(report: Report) -> dict[str, Any]:
     return {"kind": report.kind, "format": report.format, "filters": report.filters, **days}
 
 
-def _keep(
-    session: Session,
-    context: JobContext,
-    report_id: uuid.UUID,
-    document: Document,
-    content: bytes,
-    made_of: str | None,
-) -> dict[str, Any]:
+def _keep(context: JobContext, document: Document, form: str, content: bytes) -> dict[str, Any]:
+    name = filename(document, form)
+    with files.scratch(context.runtime.settings) as folder:
+        path = folder / name
+        path.write_bytes(content)
+        return files.keep(context, path, name, CONTENT_TYPES[form])
+
+
+def _finish(
+    session: Session, report_id: uuid.UUID, document: Document, kept: Mapping[str, Any], made_of: str | None
+) -> None:
     report = _report(session, report_id)
-    if report.finished_at is not None:
-        return _result(report)
-    now = dt.datetime.now(dt.UTC)
     report.generation = made_of
-    report.finished_at, report.expires_at = now, now + KEPT
-    report.filename, report.content_type = filename(document, report.format), CONTENT_TYPES[report.format]
-    report.size_bytes, report.sha256 = len(content), hashlib.sha256(content).digest()
+    report.finished_at = dt.datetime.now(dt.UTC)
+    report.expires_at = dt.datetime.fromisoformat(kept["expires_at"])
+    report.filename, report.size_bytes = kept["filename"], kept["size_bytes"]
     report.rows = document.rows
     report.figures = _answer(document) if report.format == "json" else None
-    session.add(ReportFile(agency_id=report.agency_id, id=report.id, content=content))
     if report.schedule_id is not None:
-        _tell(session, context, report, document)
-    return _result(report)
+        _tell(session, report, document, kept["url"])
 
 
 def _answer(document: Document) -> dict[str, Any]:
@@ -106,17 +105,8 @@ def _answer(document: Document) -> dict[str, Any]:
     return found
 
 
-def _result(report: Report) -> dict[str, Any]:
-    return {
-        "report_id": str(report.id),
-        "filename": report.filename,
-        "size_bytes": report.size_bytes,
-        "rows": report.rows,
-    }
-
-
-def _tell(session: Session, context: JobContext, report: Report, document: Document) -> None:
-    """Mail the link to the schedule's recipients, in the transaction that keeps the file."""
+def _tell(session: Session, report: Report, document: Document, url: str) -> None:
+    """Mail the link to the schedule's recipients, in the transaction that says the report is done; each is told once."""
     schedule = session.get(ReportSchedule, (report.agency_id, report.schedule_id))
     if schedule is None or not schedule.recipients:
         return
@@ -124,7 +114,7 @@ def _tell(session: Session, context: JobContext, report: Report, document: Docum
     values = {
         "title": ": ".join(filter(None, (KINDS[report.kind].title, document.subject))),
         "period": f"{report.first_day} – {report.last_day}",
-        "url": file_path(context.runtime.settings.secret_key, report.agency_id, report.id, report.expires_at),
+        "url": url,
         "expires_at": f"{report.expires_at:%Y-%m-%d %H:%M} UTC",
     }
     queue_mail(

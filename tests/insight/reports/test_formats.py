@@ -13,6 +13,7 @@ from python_calamine import CalamineWorkbook
 
 from haven.errors import Invalid
 from haven.insight.reports import pdf as pages
+from haven.insight.reports import xlsx as workbook
 from haven.insight.reports.asking import KINDS
 from haven.insight.reports.document import Chart, Column, Document, Frame, Table, figures
 from haven.insight.reports.rendering import filename, rendered
@@ -98,10 +99,22 @@ def test_nothing_to_show_is_a_page_that_says_so():
     assert rendered(a_document([]), "xlsx")
 
 
-def test_more_rows_than_a_format_holds_are_refused_by_name(monkeypatch):
-    monkeypatch.setattr(pages, "MOST_ROWS", 1)
-    with pytest.raises(Invalid, match="a PDF holds 1 rows and the report has 2") as refused:
-        rendered(a_document([a_row(), a_row()]), "pdf")
+def test_pages_that_do_not_hold_every_row_say_so_and_add_up_all(monkeypatch):
+    monkeypatch.setattr(pages, "MOST_ROWS", 2)
+    document = a_document([a_row(f"A{number}") for number in range(5)])
+    shown = " ".join(" ".join(text_of(rendered(document, "pdf"))).split())
+    assert "the first 2 of 5 rows" in shown
+    assert "These pages show 2 of the report's 5 rows" in shown
+    assert "xlsx" in shown
+    assert "A1" in shown
+    assert "A2" not in shown
+    assert "−6,172,839.45" in shown
+
+
+def test_more_rows_than_a_workbook_holds_are_refused_by_name(monkeypatch):
+    monkeypatch.setattr(workbook, "MOST_ROWS", 1)
+    with pytest.raises(Invalid, match="an XLSX holds 1 rows and the report has 2") as refused:
+        rendered(a_document([a_row(), a_row()]), "xlsx")
     assert refused.value.faults[0].pointer == "/format"
 
 

@@ -11,8 +11,10 @@ import pytest
 from sqlalchemy import select, text
 
 from haven.db.session import tenant_session
+from haven.files import service as files
 from haven.insight.reports import service
 from haven.insight.reports.days import PERIODS, next_run
+from haven.operations.jobs import job_session
 from haven.operations.models import ReportSchedule
 from tests.api.conftest import let_a_flat
 
@@ -154,16 +156,19 @@ def test_the_report_of_a_schedule_is_mailed_once_with_a_link_that_works(admin, e
     (mail,) = mails
     assert mail.recipient == "wanjiku@makao.test"
     assert "Collections" in mail.subject
-    path = next(word for word in mail.body.split() if "/reports/files/" in word)
+    path = next(word for word in mail.body.split() if "/exports/download/" in word)
     assert admin.client.get(path[path.index("/api/") :]).status_code == 200
     assert admin.get(f"/reports/schedules/{monthly['id']}").get_json()["last_status"] == "SUCCEEDED"
 
 
-def test_reports_whose_time_is_over_are_removed_with_their_files(admin, engine, work):
+def test_reports_whose_time_is_over_are_removed_with_their_files(admin, runtime, work):
     job = admin.post("/reports/rent-roll", {"from": "2026-11-01", "to": "2026-11-02"}).get_json()
     work(admin, job["id"])
-    with tenant_session(engine, admin.agency_id) as session:
+    url = admin.get(f"/reports/{job['report_id']}").get_json()["url"]
+    assert admin.client.get(url).status_code == 200
+    with job_session(runtime, admin.agency_id, "tests") as session:
         now = dt.datetime.now(dt.UTC)
         assert service.remove_expired(session, now) == 0
         assert service.remove_expired(session, now + dt.timedelta(days=8)) == 1
-        assert session.execute(text("SELECT count(*) FROM report_file")).scalar_one() == 0
+        assert files.remove_expired(session, now + dt.timedelta(days=8)) == 1
+    assert admin.client.get(url).status_code == 404
