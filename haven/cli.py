@@ -15,6 +15,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "down": ("haven.stack_commands:down", "Stop what `haven up` started; the data stays."),
     "status": ("haven.stack_commands:status", "Show each process of the stack: state, pid, address."),
     "db": ("haven.db.commands:db", "Upgrade, downgrade and inspect the database schema."),
+    "bench": ("haven.benchmarking.commands:bench", "Measure Haven; say what became slower, and since when."),
     "cache": ("haven.operations.cache_commands:cache", "Clear, warm and read the cache."),
     "cron": (
         "haven.operations.cron_commands:cron",

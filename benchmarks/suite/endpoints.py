@@ -107,7 +107,9 @@ def gunicorn(checkout: Path, environ: Mapping[str, str], log: Path) -> Iterator[
     argv = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
     own = {**os.environ, **environ, "PORT": str(port), "BIND_HOST": "127.0.0.1", "WEB_CONCURRENCY": "1"}
     with log.open("ab") as out:
-        process = subprocess.Popen(argv, cwd=checkout, env=own, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        process = subprocess.Popen(
+            argv, cwd=checkout, env=own, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        )
     try:
         _wait_ready(port, process, log)
         yield port

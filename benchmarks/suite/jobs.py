@@ -60,9 +60,7 @@ def empty_job(worker: Worker) -> Benchmark:
     """A job that does nothing: what every job costs."""
     from haven.operations.jobs import submit
 
-    return Benchmark(
-        "empty_job", lambda: worker.run(lambda session: submit(session, _NOTHING, {})), 2
-    )
+    return Benchmark("empty_job", lambda: worker.run(lambda session: submit(session, _NOTHING, {})), 2)
 
 
 def small_export(worker: Worker) -> Benchmark:

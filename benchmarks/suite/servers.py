@@ -13,7 +13,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     servers = ThrowAwayServers()
     try:
-        print(servers.start().to_json(), flush=True)
+        print(servers.start().to_json(), flush=True)  # noqa: T201
         sys.stdin.read()
     except KeyboardInterrupt:
         pass

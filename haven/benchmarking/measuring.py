@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -59,12 +59,18 @@ class Measured:
 
 
 def measure(
-    plan: Plan, sides: Sequence[Side], *, calibrates: bool, progress: Progress = lambda *_: None
+    plan: Plan,
+    sides: Sequence[Side],
+    *,
+    calibrates: bool,
+    progress: Progress = lambda *_: None,
+    unclear: Callable[[Measured], Sequence[str]] = lambda _: (),
 ) -> Measured:
     """Every benchmark of the plan on every side, in turns.
 
     Args:
         calibrates: measure the calibration before each figure: for figures that are kept and compared with later ones.
+        unclear: asked after each of the plan's looks which benchmarks need more sessions.
 
     Raises:
         CannotMeasure: there is no checkout, no servers, or a process failed.
@@ -74,7 +80,12 @@ def measure(
     measured = Measured({side.name: {} for side in sides}, {})
     with tempfile.TemporaryDirectory(prefix="haven-bench-") as folder, _servers(plan, Path(folder)) as where:
         walk = _Walk(plan, sides, calibrates, progress, measured)
-        for session in range(plan.sessions):
+        for session in range(plan.looks[-1]):
+            if session in plan.looks:
+                plan = replace(plan, names=tuple(unclear(measured)))
+            if not plan.names:
+                break
+            walk.plan = plan
             with ExitStack() as stack:
                 agents = {
                     side.name: stack.enter_context(_agent(plan, side, number, session, where, Path(folder)))
@@ -151,24 +162,25 @@ class _Walk:
         progress: Progress,
         measured: Measured,
     ) -> None:
-        self._plan, self._sides = plan, sides
+        self.plan, self._sides = plan, sides
         self._calibrates, self._progress, self._measured = calibrates, progress, measured
         self._random = Random(plan.seed)
-        self._done = 0
+        self._done = self._in_session = 0
+        self._session = -1
 
     def session(self, session: int, agents: Mapping[str, Agent]) -> None:
         """All rounds after one start."""
         for agent in agents.values():
             self._measured.missing.update(agent.missing)
-        names = [one for one in self._plan.names if all(one in agent.names for agent in agents.values())]
+        names = [one for one in self.plan.names if all(one in agent.names for agent in agents.values())]
         for name in names:
             for side in self._sides:
                 times = self._measured.of[side.name].setdefault(name, Times())
                 times.seconds.append([])
                 if self._calibrates:
                     times.calibration.append([])
-        for number in range(self._plan.warm_up + self._plan.rounds):
-            counts = number >= self._plan.warm_up
+        for number in range(self.plan.warm_up + self.plan.rounds):
+            counts = number >= self.plan.warm_up
             for at, name in enumerate(self._random.sample(names, len(names))):
                 # Who comes first takes turns too: the second finds caches warm, or the processor hot.
                 ordered = self._sides if (number + at) % 2 else tuple(reversed(self._sides))
@@ -188,8 +200,13 @@ class _Walk:
 
     def _tell(self, session: int, name: str, names: int) -> None:
         self._done += 1
-        total = self._plan.sessions * (self._plan.warm_up + self._plan.rounds) * names
-        self._progress(self._done, total, f"session {session + 1} of {self._plan.sessions} · {name}")
+        planned = next(look for look in self.plan.looks if look > session)
+        left = (planned - session) * (self.plan.warm_up + self.plan.rounds) * names
+        self._in_session = (self._in_session + 1) if session == self._session else 1
+        self._session = session
+        self._progress(
+            self._done, self._done + left - self._in_session, f"start {session + 1} of {planned} · {name}"
+        )
 
 
 def _check(sides: Sequence[Side]) -> None:
@@ -215,7 +232,7 @@ def _agent(
         "addresses": dict(where),
         "database": f"haven_bench_{side.name}",
         "redis": 2 * number,
-        "pushes": pushes * plan.sessions,
+        "pushes": pushes * plan.looks[-1],
         "first_push": pushes * session,
     }
     agent = Agent(asked, own / "agent.log")

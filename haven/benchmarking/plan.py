@@ -41,6 +41,7 @@ class Plan:
     Args:
         sessions: times that the processes are started anew. Where memory and code come to lie differs from start to start, so
             rounds of one process alone say less than they seem to.
+        most: sessions of a benchmark that stays unclear; 0: no more than ``sessions``.
         rounds: of each session; in each of them everything is measured once, in an order of its own.
         warm_up: rounds before them that do not count.
         names: of SUBJECTS.
@@ -48,10 +49,17 @@ class Plan:
     """
 
     sessions: int = 6
-    rounds: int = 12
+    most: int = 36
+    rounds: int = 16
     warm_up: int = 2
     names: tuple[str, ...] = NAMES
     seed: int = 2026
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Sessions after which it is decided whether more are needed; the last ends it. As ``statistics.LOOKS`` where whole."""
+        found = [self.sessions * factor for factor in (1, 2, 4, 6)]
+        return (*(one for one in found if one < self.most), max(self.most, self.sessions))
 
     @property
     def figures_a_session(self) -> int:
@@ -60,5 +68,5 @@ class Plan:
 
 
 WHOLE: Final = Plan()
-QUICK: Final = replace(WHOLE, sessions=4, rounds=6, warm_up=1)
+QUICK: Final = replace(WHOLE, sessions=4, most=0, rounds=6, warm_up=1)
 """A look; it overlooks what the whole one finds, and says that it is not sure."""

@@ -3,7 +3,9 @@
 Timings on a machine that is shared have heavy tails, follow each other (a neighbour's work lasts for some rounds), and differ
 from one start of a process to the next, by where memory and code came to lie. So within a start the median of the rounds counts,
 rounds are drawn in blocks, and starts are drawn before rounds: the bootstrap of two levels (Davison and Hinkley, *Bootstrap
-Methods and their Application*, 1997, sections 3.8 and 8.2.3). All of it on logarithms, where a ratio and its inverse weigh the same.
+Methods and their Application*, 1997, sections 3.8 and 8.2.3). The interval is the bootstrap's standard error times Student's t of the
+starts: far out, where many benchmarks together need it, percentiles of some hundred samples say nothing. All of it on logarithms,
+where a ratio and its inverse weigh the same.
 
 The arrays have any number of leading axes, then starts, then rounds: 500 simulated runs are decided as one.
 """
@@ -21,9 +23,11 @@ Array = NDArray[np.float64]
 
 _BLOCK: Final = 3
 """Rounds that are drawn together."""
-_WITHIN: Final = 200
+_WITHIN: Final = 64
 """Medians that are drawn for each start."""
-_RESAMPLES: Final = 2000
+_RESAMPLES: Final = 400
+LOOKS: Final = (6, 12, 24, 36)
+"""Starts after which it is decided; what is unclear is measured on, until the last of them."""
 
 
 class Decision(StrEnum):
@@ -46,7 +50,7 @@ class Rules:
     """
 
     threshold: float = 0.05
-    confidence: float = 0.95
+    confidence: float = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +73,17 @@ class Intervals:
 def paired(here: Array, there: Array, confidence: float, random: np.random.Generator) -> Intervals:
     """Of timings that were taken in turns: each round of one beside the same round of the other."""
     logs = np.log(here) - np.log(there)
-    return _intervals(_location(np.median(logs, axis=-1)), _resampled(logs, random), confidence)
+    found = _location(np.median(logs, axis=-1))
+    error = _resampled(logs, random).std(axis=-1)
+    return _intervals(found, error, logs.shape[-2], confidence)
 
 
 def apart(here: Array, there: Array, confidence: float, random: np.random.Generator) -> Intervals:
     """Of figures that were taken at different times: as many starts and rounds on each side as there are."""
     mine, theirs = np.log(here), np.log(there)
     found = _location(np.median(mine, axis=-1)) - _location(np.median(theirs, axis=-1))
-    return _intervals(found, _resampled(mine, random) - _resampled(theirs, random), confidence)
+    error = np.hypot(_resampled(mine, random).std(axis=-1), _resampled(theirs, random).std(axis=-1))
+    return _intervals(found, error, min(mine.shape[-2], theirs.shape[-2]), confidence)
 
 
 def confidence_of_each(rules: Rules, count: int) -> float:
@@ -109,7 +116,8 @@ def _blocks(rounds: int, random: np.random.Generator) -> NDArray[Any]:
     return drawn.reshape(_WITHIN, -1)[:, :rounds]
 
 
-def _intervals(found: Array, resampled: Array, confidence: float) -> Intervals:
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail], axis=-1)
-    return Intervals(np.exp(found), np.exp(low), np.exp(high))
+def _intervals(found: Array, error: Array, starts: int, confidence: float) -> Intervals:
+    from scipy.stats import t as student
+
+    reach = float(student.ppf((1 + confidence) / 2, max(1, starts - 1))) * error
+    return Intervals(np.exp(found), np.exp(found - reach), np.exp(found + reach))
