@@ -152,9 +152,10 @@ def regress(
 @click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
 def trend(database_url: str | None, as_json: bool) -> None:
     """Since when what is slower or faster: changes of level over the runs that were kept."""
-    from haven.benchmarking.trends import trends
-
     with _said():
+        _performance()
+        from haven.benchmarking.trends import trends
+
         found = trends(_past(database_url))
     if as_json:
         click.echo(json.dumps([one.document() for one in found], indent=2))
@@ -181,10 +182,11 @@ def trend(database_url: str | None, as_json: bool) -> None:
 )
 def report(database_url: str | None, path: Path, out: Path) -> None:
     """One HTML file with the last run, the baseline and the history; it needs no network."""
-    from haven.benchmarking.report import page
-    from haven.benchmarking.trends import trends
-
     with _said():
+        _performance()
+        from haven.benchmarking.report import page
+        from haven.benchmarking.trends import trends
+
         last = files.read(files.LAST)
         base = files.read(path) if path.exists() else None
         past = _past(database_url) if _database(database_url) else []
@@ -195,12 +197,17 @@ def report(database_url: str | None, path: Path, out: Path) -> None:
 
 def _performance() -> Any:
     """The module that measures and decides; it needs what only developers have installed."""
-    import importlib.util
+    import importlib
 
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    missing = []
+    for name in _NEEDED:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            missing.append(name)
     if missing:
         raise CannotMeasure(
-            f"{' and '.join(missing)} is missing: benchmarks need what requirements-dev.txt locks"
+            f"{', '.join(missing)} cannot be imported: benchmarks need what requirements-dev.txt locks"
             " (`python -m pip install --require-hashes -r requirements-dev.txt`)."
         )
     from haven.benchmarking import performance_benchmark

@@ -49,7 +49,7 @@ class Plan:
     """
 
     sessions: int = 6
-    most: int = 36
+    most: int = 48
     rounds: int = 16
     warm_up: int = 2
     names: tuple[str, ...] = NAMES
@@ -58,7 +58,7 @@ class Plan:
     @property
     def looks(self) -> tuple[int, ...]:
         """Sessions after which it is decided whether more are needed; the last ends it. As ``statistics.LOOKS`` where whole."""
-        found = [self.sessions * factor for factor in (1, 2, 4, 6)]
+        found = [self.sessions * factor for factor in (1, 2, 4, 8)]
         return (*(one for one in found if one < self.most), max(self.most, self.sessions))
 
     @property

@@ -1,11 +1,11 @@
 """Whether two series of timings differ, by bootstrap intervals of their ratio that know how timings are noisy.
 
 Timings on a machine that is shared have heavy tails, follow each other (a neighbour's work lasts for some rounds), and differ
-from one start of a process to the next, by where memory and code came to lie. So within a start the median of the rounds counts,
-rounds are drawn in blocks, and starts are drawn before rounds: the bootstrap of two levels (Davison and Hinkley, *Bootstrap
-Methods and their Application*, 1997, sections 3.8 and 8.2.3). The interval is the bootstrap's standard error times Student's t of the
-starts: far out, where many benchmarks together need it, percentiles of some hundred samples say nothing. All of it on logarithms,
-where a ratio and its inverse weigh the same.
+from one start of a process to the next, by where memory and code came to lie. So what counts of a start is the median of its
+rounds, and starts are what is drawn: however its rounds hang together, a start is one observation (the cluster bootstrap: Davison
+and Hinkley, *Bootstrap Methods and their Application*, 1997, section 3.8). The interval is the bootstrap's standard error times
+Student's t of the starts: far out, where many benchmarks together need it, percentiles of some hundred samples say nothing. All of
+it on logarithms, where a ratio and its inverse weigh the same.
 
 The arrays have any number of leading axes, then starts, then rounds: 500 simulated runs are decided as one.
 """
@@ -14,19 +14,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_BLOCK: Final = 3
-"""Rounds that are drawn together."""
-_WITHIN: Final = 64
-"""Medians that are drawn for each start."""
 _RESAMPLES: Final = 400
-LOOKS: Final = (6, 12, 24, 36)
+LOOKS: Final = (6, 12, 24, 48)
 """Starts after which it is decided; what is unclear is measured on, until the last of them."""
 
 
@@ -72,18 +68,16 @@ class Intervals:
 
 def paired(here: Array, there: Array, confidence: float, random: np.random.Generator) -> Intervals:
     """Of timings that were taken in turns: each round of one beside the same round of the other."""
-    logs = np.log(here) - np.log(there)
-    found = _location(np.median(logs, axis=-1))
-    error = _resampled(logs, random).std(axis=-1)
-    return _intervals(found, error, logs.shape[-2], confidence)
+    starts = np.median(np.log(here) - np.log(there), axis=-1)
+    return _intervals(_location(starts), _error(starts, random), starts.shape[-1], confidence)
 
 
 def apart(here: Array, there: Array, confidence: float, random: np.random.Generator) -> Intervals:
     """Of figures that were taken at different times: as many starts and rounds on each side as there are."""
-    mine, theirs = np.log(here), np.log(there)
-    found = _location(np.median(mine, axis=-1)) - _location(np.median(theirs, axis=-1))
-    error = np.hypot(_resampled(mine, random).std(axis=-1), _resampled(theirs, random).std(axis=-1))
-    return _intervals(found, error, min(mine.shape[-2], theirs.shape[-2]), confidence)
+    mine, theirs = (np.median(np.log(side), axis=-1) for side in (here, there))
+    error = np.hypot(_error(mine, random), _error(theirs, random))
+    fewest = min(mine.shape[-1], theirs.shape[-1])
+    return _intervals(_location(mine) - _location(theirs), error, fewest, confidence)
 
 
 def confidence_of_each(rules: Rules, count: int) -> float:
@@ -99,21 +93,13 @@ def _location(starts: Array) -> Array:
     return np.asarray(np.sort(starts, axis=-1)[..., 1:-1].mean(axis=-1))
 
 
-def _resampled(logs: Array, random: np.random.Generator) -> Array:
-    """Locations of ``_RESAMPLES`` samples drawn from the starts and, within each, from blocks of rounds; the last axis."""
-    starts, rounds = logs.shape[-2:]
-    medians = np.median(logs[..., _blocks(rounds, random)], axis=-1)
-    which = random.integers(starts, size=(_RESAMPLES, starts))
-    draw = random.integers(_WITHIN, size=(_RESAMPLES, starts))
-    return _location(medians[..., which, draw])
-
-
-def _blocks(rounds: int, random: np.random.Generator) -> NDArray[Any]:
-    """Rounds to draw, ``_WITHIN`` times: blocks that follow each other, the first after the last."""
-    length = min(_BLOCK, rounds)
-    begins = random.integers(rounds, size=(_WITHIN, -(-rounds // length)))
-    drawn = (begins[..., None] + np.arange(length)) % rounds
-    return drawn.reshape(_WITHIN, -1)[:, :rounds]
+def _error(starts: Array, random: np.random.Generator) -> Array:
+    """The standard error of the location: how far locations of samples of the starts lie apart."""
+    count = starts.shape[-1]
+    which = random.integers(count, size=(_RESAMPLES, count))
+    apart = _location(starts[..., which]).std(axis=-1)
+    # Samples of a few lie closer together than what they were taken from.
+    return np.asarray(apart * np.sqrt(count / (count - 1)))
 
 
 def _intervals(found: Array, error: Array, starts: int, confidence: float) -> Intervals:
