@@ -19,6 +19,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "haven.operations.alert_commands:alerts",
         "Show alerts and their rules; the rules for Prometheus; send a test.",
     ),
+    "bench": ("haven.benchmarking.commands:bench", "Measure Haven; say what became slower, and since when."),
     "cache": ("haven.operations.cache_commands:cache", "Clear, warm and read the cache."),
     "cron": (
         "haven.operations.cron_commands:cron",

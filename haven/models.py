@@ -1,5 +1,6 @@
 """Every table, imported in one place for migrations and tests."""
 
+from haven.benchmarking import models as benchmarking
 from haven.billing import models as billing
 from haven.bulk import models as bulk
 from haven.db.base import Base
@@ -13,6 +14,7 @@ from haven.portfolio import models as portfolio
 
 __all__ = [
     "Base",
+    "benchmarking",
     "billing",
     "bulk",
     "identity",

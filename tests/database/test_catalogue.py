@@ -19,6 +19,7 @@ from tests.support.builders import a_lease, a_payment, an_agency, an_invoice
 NOT_OF_AN_AGENCY = {
     "agency": "it is the agency; its policy is on id",
     "alembic_version": "the schema's own revision",
+    "benchmark_run": "measurements of the platform",
     "cache_debt": "read for all agencies at once; it names them and holds nothing of theirs",
     "job_queue": "a queue is paused for all agencies",
     "maintenance_task": "the clock's own tasks",
