@@ -12,6 +12,8 @@ SQL, CACHE, OUTSIDE, JSON = "sql", "cache", "outside", "json"
 """The kinds of work: a statement, a trip to the cache's Redis, a call to somebody else's service, writing JSON."""
 LOOKUP: Final = "lookup"
 """Not work but the outcome of a look-up in the cache; its name is ``namespace:hits``, ``namespace:misses`` and so on."""
+EVENT: Final = "event"
+"""Nor is this work: something happened that is to be counted; its name is ``what:which``, such as ``payment:paid``."""
 SPANS_MOST: Final = 200
 """Of a longer trace the first so many are kept one by one, the others as their count and time."""
 

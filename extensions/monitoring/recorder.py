@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 HTTP, STREAM, STATUS, BYTES, SQL, WAIT = (
     "http", "http_stream", "http_status", "http_bytes", "http_sql", "http_wait",
 )  # fmt: skip
-STATEMENT, OUTSIDE, CACHE = "statement", "outside", "cache"
+STATEMENT, OUTSIDE, CACHE, EVENT = "statement", "outside", "cache", "event"
 JOB: Final = "job"
 """The metric of background jobs, and what stands for the method of one."""
 FLUSH_S: Final = 1.0
@@ -290,6 +290,8 @@ class Recorder:
                     is_slow = span.ms >= self.rules.slow_statement_ms
                     slots.sketch(slot, STATEMENT, statement.fingerprint).add(span.ms, is_error=is_slow)
                     self._note(statement, one, route, is_slow=is_slow)
+                elif span.kind == trace.EVENT:
+                    slots.sketch(slot, EVENT, span.name).tally(1, 0.0)
                 elif span.kind == trace.OUTSIDE:
                     slots.sketch(slot, OUTSIDE, span.name).add(span.ms, is_error=span.has_failed)
         for name, times in lookups.items():

@@ -26,7 +26,7 @@ def slow_request(one: Finished, fingerprint: Callable[[str], tuple[str, str]]) -
     )
     accounted = sql[1] + cache[1] + outside[1] + json[1]
     lookups = [span.name.rpartition(":")[2] for span in one.trace.spans if span.kind == trace.LOOKUP]
-    work = [span for span in one.trace.spans if span.kind != trace.LOOKUP]
+    work = [span for span in one.trace.spans if span.kind not in (trace.LOOKUP, trace.EVENT)]
     longest = sorted(work, key=lambda span: -span.ms)[:SPANS_KEPT]
     return {
         "at": round(one.at, 3),

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from haven.errors import Conflict
 from haven.operations.jobs import job_session
+from haven.payments import funnel
 from haven.payments.models import MpesaAttempt
 from haven.payments.mpesa.answers import PushAccepted
 from haven.payments.mpesa.client import (
@@ -131,6 +132,7 @@ def record_answer(session: Session, push: Push, answer: PushAccepted | MpesaErro
 def _record_acceptance(session: Session, push: Push, accepted: PushAccepted) -> str:
     attempt, payment = lock_attempt(session, push.attempt_id)
     note_evidence(session, payment.id, "PUSH", attempt_id=attempt.id, code="0", state="ACCEPTED")
+    funnel.count(session, funnel.RUNG)
     if attempt.checkout_request_id not in (None, accepted.checkout_request_id):
         log.error("push_and_callback_differ", attempt=str(attempt.id))
     attempt.merchant_request_id = attempt.merchant_request_id or accepted.merchant_request_id

@@ -25,6 +25,7 @@ from haven.leasing.models import Lease
 from haven.notifications import service as notifications
 from haven.operations.alerts import PAID_AFTER_FAILURE, PAYMENTS_NEED_REVIEW, raise_alert, resolve_alert
 from haven.operations.webhooks import emit
+from haven.payments import funnel
 from haven.payments.doubles import recorded_since
 from haven.payments.models import MpesaAttempt, MpesaEvidence, Payment
 from haven.payments.suspense import HELD_RECEIPT, claim, receipt_lock, standing
@@ -139,6 +140,7 @@ def complete(
     if receipt is not None and done.is_waiting:
         claim(session, receipt, payment.id)
     _tell_of_change(session, payment, was)
+    funnel.count(session, funnel.PAID)
     _post_and_tell(session, payment, done.invoice_ids)
 
 
@@ -216,6 +218,7 @@ def fail(session: Session, payment: Payment, *, code: str, words: str, is_cancel
     payment.failure_code = code
     payment.failure_reason = words
     session.flush()
+    funnel.count(session, f"{funnel.FAILED} {code}")
     said = event(payment)
     emit(session, "payment.failed", said)
     notifications.queue(session, "PAYMENT_FAILED", payment.id, said)

@@ -25,6 +25,7 @@ from haven.db.session import tenant_of
 from haven.errors import Conflict, Invalid
 from haven.identity.models import Agency
 from haven.leasing.models import Lease
+from haven.payments import funnel
 from haven.payments.models import MpesaAttempt, Payment
 from haven.payments.mpesa.client import (
     MAX_AMOUNT,
@@ -129,6 +130,7 @@ def start_push(
     # Two requests at once both find the phone free; the unique index lets one of them through.
     if inserted is None:
         raise _open_request()
+    funnel.count(session, funnel.ASKED)
     return Push(
         agency_id=agency_id,
         actor=tenant_of(session).actor,
