@@ -1,7 +1,8 @@
-"""Who holds what a process loses: memory by the line that asked for it, and objects by type, over a short while.
+"""Who holds what a process loses: objects by type, and memory by the line that asked for it where that is traced.
 
-Both are bounded. Tracing (``tracemalloc``, one frame) slows what allocates, so it is on only while a leak is suspected, for
-some minutes and while its own tables are small; nothing is traced at other times. Types are counted twice.
+Types are counted twice, a short while apart. Lines are told only where the process was started with ``PYTHONTRACEMALLOC=1``:
+tracing is never begun or ended here, as CPython 3.11 may crash when it ends while other threads ask for memory
+(python/cpython#128679).
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from pathlib import PurePath
 from typing import Any, Final
 
 SHOWN: Final = 5
-TABLES_MOST: Final = 64 * 1_048_576
-"""The size of tracing's own tables at which it ends."""
 _SHARE_LEAST: Final = 0.05
 _BYTES_LEAST: Final = 65_536
 _COUNT_LEAST: Final = 100
@@ -28,56 +27,50 @@ class Suspects:
     """One while of watching who keeps what."""
 
     def __init__(self) -> None:
-        self._is_ours = False
         self._types: Counter[type] = Counter()
+        self._lines: tracemalloc.Snapshot | None = None
         self.is_watching = False
 
     def begin(self) -> None:
-        """Count types, and trace memory from here on, unless somebody else does."""
+        """Remember what there is now."""
         self.is_watching = True
         self._types = _types()
-        self._is_ours = not tracemalloc.is_tracing()
-        if self._is_ours:
-            tracemalloc.start(1)
-
-    @property
-    def is_too_large(self) -> bool:
-        """Whether the tables of tracing are at their bound."""
-        return self.is_watching and tracemalloc.get_tracemalloc_memory() > TABLES_MOST
+        self._lines = _snapshot()
 
     def end(self) -> list[Culprit]:
-        """What came since ``begin`` and is still there, the most first; tracing ends."""
-        self.is_watching = False
+        """What came since ``begin`` and is still there, the most first."""
         grown = _types()
         grown.subtract(self._types)
-        self._types = Counter()
-        found = self._lines() + [
+        found = _grown_lines(self._lines) + [
             {"what": f"{kind.__module__}.{kind.__qualname__}", "count": count}
             for kind, count in grown.most_common(SHOWN)
             if count >= _COUNT_LEAST
         ]
-        del grown
+        self.drop()
         return found
 
     def drop(self) -> None:
         """End without an answer."""
         self.is_watching = False
-        self._types = Counter()
-        if self._is_ours:
-            tracemalloc.stop()
+        self._types, self._lines = Counter(), None
 
-    def _lines(self) -> list[Culprit]:
-        if not self._is_ours:
-            # Of another's tracing it is not known what came in this while.
-            return []
-        statistics = tracemalloc.take_snapshot().filter_traces(_HERE).statistics("lineno")
-        tracemalloc.stop()
-        least = max(_SHARE_LEAST * sum(one.size for one in statistics), _BYTES_LEAST)
-        return [
-            {"what": _place(one.traceback[0]), "bytes": one.size}
-            for one in statistics[:SHOWN]
-            if one.size >= least
-        ]
+
+def _snapshot() -> tracemalloc.Snapshot | None:
+    return tracemalloc.take_snapshot().filter_traces(_HERE) if tracemalloc.is_tracing() else None
+
+
+def _grown_lines(before: tracemalloc.Snapshot | None) -> list[Culprit]:
+    now = None if before is None else _snapshot()
+    if before is None or now is None:
+        return []
+    grown = [one for one in now.compare_to(before, "lineno") if one.size_diff > 0]
+    grown.sort(key=lambda one: -one.size_diff)
+    least = max(_SHARE_LEAST * sum(one.size_diff for one in grown), _BYTES_LEAST)
+    return [
+        {"what": _place(one.traceback[0]), "bytes": one.size_diff}
+        for one in grown[:SHOWN]
+        if one.size_diff >= least
+    ]
 
 
 def _types() -> Counter[type]:

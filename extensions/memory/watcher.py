@@ -193,8 +193,6 @@ class Watcher:
             self._look()
             self._act()
             self._sample_when_due()
-            if self._suspects.is_too_large:
-                self._name()
             if self._clock() - self._point_at >= max(self.interval_s, POINT_LEAST_S):
                 self._take_point()
             self._retire_when_due()
@@ -302,7 +300,7 @@ class Watcher:
             self._suspects.begin()
 
     def _may_watch(self) -> bool:
-        """Whether it is time to look for who leaks. Tracing takes memory too: not while there is none."""
+        """Whether it is time to look for who leaks. Counting takes memory too: not while there is none."""
         return self._clock() - self._named_at >= NAMED_FOR_S and self.level < Level.EMERGENCY
 
     def _name(self) -> None:
