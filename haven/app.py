@@ -41,7 +41,7 @@ from haven.insight.routes import blueprint as insight
 from haven.leasing.routes import blueprints as leasing
 from haven.notifications.hooks import blueprint as sms_hooks
 from haven.notifications.routes import blueprint as notifications
-from haven.operations import ops_pages, rate_limits
+from haven.operations import ops_pages, ops_routes, rate_limits
 from haven.operations.alert_turns import PostgresStore
 from haven.operations.cache_routes import blueprint as cache
 from haven.operations.kinds import QUEUES
@@ -93,6 +93,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     _start_database(app)
     _start_runtime(app, settings)
     ops_pages.mount(app, settings)
+    ops_routes.mount(app)
     places = min(settings.event_streams, settings.web_threads // 2)
     app.extensions[STREAMS] = Streams(places, settings.event_stream_life)
     _start_monitoring(app)
@@ -201,7 +202,7 @@ def _register_blueprints(app: Flask) -> None:
     app.register_blueprint(sms_hooks, url_prefix=f"{API}/hooks/sms")
     app.register_blueprint(health.blueprint)
     app.register_blueprint(docs_blueprint)
-    app.register_blueprint(ops_pages.blueprint)
+    app.register_blueprint(ops_routes.blueprint)
 
 
 def _secure(response: Response) -> Response:

@@ -242,6 +242,11 @@ class Cached:
                 del self._held[next(iter(self._held))]
             return answer
 
+    def forget(self) -> None:
+        """Compute every answer anew when it is next asked for."""
+        with self._lock:
+            self._held.clear()
+
 
 def _merged_series(slots: Iterable[Slot]) -> dict[Series, Sketch]:
     merged = Merged()

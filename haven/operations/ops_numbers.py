@@ -136,7 +136,11 @@ def queues_of(metrics: Iterable[Any], names: Sequence[str]) -> list[dict[str, An
 
 def _funnel(merged: Merged) -> dict[str, Any]:
     """Asked, rung, paid, failed; and failures by M-Pesa's code."""
-    counts = {label.partition(":")[2]: sketch.count for label, sketch in merged.of(EVENT).items() if label.startswith("payment:")}
+    counts = {
+        label.partition(":")[2]: sketch.count
+        for label, sketch in merged.of(EVENT).items()
+        if label.startswith("payment:")
+    }
     failed = {step.partition(" ")[2]: count for step, count in counts.items() if step.startswith("failed ")}
     steps: Mapping[str, int] = {**counts, "failed": sum(failed.values())}
     return {
@@ -194,4 +198,3 @@ def _level(metric: str, sketch: Sketch | None, step_s: int) -> float | None:
 
 def _short(number: float | None) -> float | None:
     return None if number is None else float(f"{number:.5g}")
-

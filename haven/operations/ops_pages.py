@@ -44,8 +44,6 @@ _FORM: Final = """<form method="post"><h1>Haven · operators</h1>{fault}
 <label>E-mail<input name="email" type="email" autocomplete="username" required autofocus></label>
 <label>Password<input name="password" type="password" autocomplete="current-password" required></label>
 <button>Sign in</button></form>"""
-_OUT: Final = """<form method="post" action="/ops/sign-out"><h1>Haven · operators</h1>
-<a href="/ops/queues/">Queues</a><br><button>Sign out</button></form>"""
 
 
 def mount(app: Flask, settings: Settings) -> None:
@@ -62,7 +60,7 @@ def form() -> Response:
 @blueprint.route("/sign-in", methods=["POST"])
 def sign_in() -> Answer:
     try:
-        _of_this_site()
+        only_from_here()
         email, password = (request.form.get(name, "")[:_LONGEST_FIELD] for name in ("email", "password"))
         token = _log_in(email, password)
     except HavenError as error:
@@ -75,10 +73,10 @@ def sign_in() -> Answer:
 
 @blueprint.route("/sign-out", methods=["POST"])
 def sign_out() -> Answer:
-    _of_this_site()
+    only_from_here()
     session = current_session()
     try:
-        principal = _operator()
+        principal = operator()
     except (NotSignedIn, Forbidden):
         session.rollback()
     else:
@@ -89,22 +87,11 @@ def sign_out() -> Answer:
     return _headed(answer)
 
 
-@blueprint.route("/", methods=["GET"])
-def start() -> Answer:
-    try:
-        _operator()
-    except NotSignedIn:
-        return _headed(redirect("/ops/sign-in", 303))
-    finally:
-        current_session().rollback()
-    return _page(_OUT)
-
-
 @blueprint.route("/queues/", defaults={"path": ""}, methods=["GET", "POST"])
 @blueprint.route("/queues/<path:path>", methods=["GET", "POST"])
 def queues(path: str) -> Answer:
     try:
-        _operator()
+        operator()
     except NotSignedIn:
         if request.method not in _SAFE:
             raise
@@ -113,7 +100,7 @@ def queues(path: str) -> Answer:
         current_session().rollback()
     # rq-dashboard requeues at a GET, too.
     if request.method not in _SAFE or path.startswith("requeue/"):
-        _of_this_site()
+        only_from_here()
         if request.method in _SAFE:
             raise Forbidden("Requeueing is a POST.")
     environ = request.environ | {
@@ -142,7 +129,7 @@ def _log_in(email: str, password: str) -> str:
     return str(token)
 
 
-def _operator() -> Principal:
+def operator() -> Principal:
     """Who is signed in.
 
     Raises:
@@ -158,7 +145,7 @@ def _operator() -> Principal:
     return principal
 
 
-def _of_this_site() -> None:
+def only_from_here() -> None:
     """Go on only where a page of this very site has sent the request: browsers say so, and no page can forge it.
 
     Raises:

@@ -1,0 +1,281 @@
+// The operations page. Live numbers each second, tables and charts each five; slower while nobody looks.
+import { Charts, heat } from "./charts.js";
+import { element, empty, mib, ms, number, put, seconds, share, SortedTable, table, when } from "./tables.js";
+
+const RANGES = [["5 min", 300], ["15 min", 900], ["1 h", 3600], ["6 h", 21600], ["24 h", 86400], ["7 d", 604800], ["30 d", 2592000]];
+const [LIVE_MS, REST_MS, HIDDEN_TIMES] = [1000, 5000, 10];
+const by_id = (id) => document.getElementById(id);
+const view = { range: 300, zoom: null };
+const open = new Set();
+
+async function ask(path, options = {}) {
+  const answer = await fetch(`/ops/${path}`, { credentials: "same-origin", redirect: "manual", signal: AbortSignal.timeout(8000), ...options });
+  if (answer.status === 401 || answer.type === "opaqueredirect") return location.assign("/ops/sign-in");
+  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? `HTTP ${answer.status}`);
+  return answer.status === 204 ? null : answer.json();
+}
+
+async function act(path, body, button) {
+  button.disabled = true;
+  try {
+    const done = await ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    await rest();
+    return done;
+  } catch (error) {
+    alert(`That did not work: ${error.message}`);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function state(name, words) {
+  by_id("state").dataset.state = name;
+  by_id("state-words").textContent = words;
+  document.querySelector("main").dataset.old = name === "away";
+}
+
+async function live() {
+  try {
+    const now = await ask("live");
+    if (!now) return;
+    const missing = now.missing.length ? `Not all of it can be read: ${now.missing.join(", ")}.` : "";
+    by_id("missing").hidden = !missing;
+    by_id("missing").textContent = missing;
+    state("ok", `live · ${now.processes} web processes`);
+    numbers(now);
+  } catch (error) {
+    state("away", `no answer since ${new Date().toLocaleTimeString()}: old numbers`);
+  }
+}
+
+function numbers(now) {
+  const shown = [
+    ["rate", "requests a second", number(now.per_second)],
+    ["p50", "half are answered in", ms(now.p50)],
+    ["p95", "95 % in", ms(now.p95), now.p95 > 1000],
+    ["p99", "99 % in", ms(now.p99), now.p99 > 3000],
+    ["errors", "errors", share(now.error_rate), now.error_rate > 0.05],
+    ["flight", "in flight", number(now.in_flight, 0)],
+  ];
+  put(by_id("numbers"), ...shown.map(([id, words, value, is_bad]) => element("div", { class: `number${is_bad ? " bad" : ""}`, id: `n-${id}` }, element("b", {}, value), element("span", {}, words))));
+}
+
+async function rest() {
+  const until = Math.floor(Date.now() / 1000);
+  const [from, to] = view.zoom ?? [until - view.range, until];
+  try {
+    const [board, found] = await Promise.all([ask(`board?window=${Math.max(60, view.zoom ? until - from : view.range)}`), ask(`charts?from=${from}&to=${to}`)]);
+    if (!board || !found) return;
+    charts.show(found);
+    heat(by_id("heat"), found);
+    tables(board);
+  } catch (error) {
+    console.info(`not read: ${error.message}`);
+  }
+}
+
+function tables(board) {
+  routes.show(board.endpoints);
+  put(by_id("slow"), ...(board.slow_requests.length ? board.slow_requests.map(waterfall) : [empty(`Nothing took longer than ${ms(board.slow_ms)}.`)]));
+  statements(board.statements);
+  queues(board.queues, board.workers);
+  payments(board.payments);
+  cache(board.cache);
+  breakers(board.breakers);
+  processes(board.memory, board.advice);
+  pool(board.pool);
+  limits(board.limits);
+  alerts(board.alerts, board.silences);
+}
+
+const routes = new SortedTable(by_id("routes"), "Requests by route, in the time shown", [
+  ["Route", (row) => `${row.method} ${row.route}`, () => "", (row) => `${row.method} ${row.route}`],
+  ["Requests", (row) => number(row.count, 0), () => "", (row) => row.count],
+  ["Per second", (row) => number(row.per_second, 2), () => "", (row) => row.per_second],
+  ["P50", (row) => ms(row.p50), () => "", (row) => row.p50],
+  ["P95", (row) => ms(row.p95), (row) => (row.p95 > 1000 ? "bad" : ""), (row) => row.p95],
+  ["P99", (row) => ms(row.p99), () => "", (row) => row.p99],
+  ["Longest", (row) => ms(row.max), () => "", (row) => row.max],
+  ["Errors", (row) => share(row.error_rate), (row) => (row.error_rate > 0.05 ? "bad" : ""), (row) => row.error_rate],
+  ["Statements", (row) => number(row.statements_mean), () => "", (row) => row.statements_mean],
+  ["SQL", (row) => ms(row.sql_ms_mean), () => "", (row) => row.sql_ms_mean],
+  ["Bytes", (row) => number(row.bytes_mean, 0), () => "", (row) => row.bytes_mean],
+], 1);
+
+function waterfall(one) {
+  const wait = one.wait_ms ? [{ kind: "wait", name: "waiting for a process", from_ms: 0, ms: one.wait_ms }] : [];
+  const spans = [...wait, ...one.spans].slice(0, 25).map((span) => {
+    const bar = element("i", { class: `k-${span.kind}` });
+    bar.style.left = `${Math.min(99, (span.from_ms / one.ms) * 100)}%`;
+    bar.style.width = `${Math.min(100, (span.ms / one.ms) * 100)}%`;
+    return element("div", { class: "span", title: span.name }, bar, element("em", {}, `${ms(span.ms)} ${span.name}`));
+  });
+  const parts = `SQL ${one.sql.count} × ${ms(one.sql.ms)} · cache ${ms(one.cache.ms)} · outside ${ms(one.outside.ms)} · JSON ${ms(one.json_ms)} · other ${ms(one.other_ms)}`;
+  const key = one.request_id;
+  return element(
+    "details", { class: "fall", open: open.has(key), ontoggle: (event) => open[event.target.open ? "add" : "delete"](key) },
+    element("summary", {}, element("b", {}, ms(one.ms)), ` ${one.method} ${one.route} · ${one.status} · ${when(one.at)}`),
+    element("p", { class: "empty" }, `${parts} · request ${one.request_id}`), element("div", { class: "spans" }, ...spans),
+  );
+}
+
+function statements(rows) {
+  if (!rows.length) return put(by_id("statements"), empty("No statement in this time."));
+  const plan = (row) => element("button", { type: "button", onclick: (event) => explain(row.fingerprint, event.target), "aria-label": `Plan of ${row.fingerprint}` }, "Plan");
+  put(by_id("statements"), table("Statements of all processes", [
+    ["Statement", (row) => row.text.slice(0, 220), () => "text"], ["Total", (row) => ms(row.total_ms)], ["Times", (row) => number(row.count, 0)],
+    ["Mean", (row) => ms(row.mean_ms)], ["Longest", (row) => ms(row.max_ms)], ["", plan],
+  ], rows));
+}
+
+async function explain(fingerprint, button) {
+  try {
+    const found = await ask(`plan/${fingerprint}`);
+    by_id("plan-text").textContent = found.text;
+    by_id("plan-body").textContent = JSON.stringify(found.plan, null, 2);
+  } catch (error) {
+    by_id("plan-text").textContent = "";
+    by_id("plan-body").textContent = error.message;
+  }
+  by_id("plan").showModal();
+  by_id("plan").addEventListener("close", () => button.focus(), { once: true });
+}
+
+function queues(rows, workers) {
+  const again = (row) => row.outcomes.FAILED || row.outcomes.failed
+    ? element("button", { type: "button", onclick: async (event) => {
+        if (!confirm(`Run the failed jobs of ${row.queue} again, of every agency?`)) return;
+        const done = await act(`requeue/${row.queue}`, {}, event.target);
+        if (done) alert(`${done.requeued} jobs wait again.`);
+      } }, "Run failures again")
+    : "";
+  const ends = (row) => Object.entries(row.outcomes).map(([name, count]) => `${name.toLowerCase()} ${number(count, 0)}`).join(", ") || "–";
+  put(by_id("queues"), table(`${number(workers, 0)} workers`, [
+    ["Queue", (row) => row.queue], ["Waiting", (row) => number(row.waiting, 0), (row) => (row.waiting > 1000 ? "bad" : "")],
+    ["Oldest", (row) => (row.waiting ? seconds(row.oldest_s) : "–")], ["Attempts so far", ends], ["", again],
+  ], rows), element("p", { class: "empty" }, element("a", { href: "/ops/queues/" }, "Every job, in rq-dashboard")));
+}
+
+function payments({ steps, failed_by_code: codes }) {
+  const most = Math.max(1, ...steps.map((one) => one.count));
+  const bars = steps.map((one) => {
+    const bar = element("div");
+    bar.style.width = `${(one.count / most) * 100}%`;
+    return element("div", { class: "bar" }, element("span", {}, one.step), bar, element("span", {}, number(one.count, 0)));
+  });
+  const reasons = codes.map((one) => `${one.count} × ${one.code}`).join(", ");
+  put(by_id("payments"), ...(steps.some((one) => one.count) ? bars : [empty("Nobody was asked to pay in this time.")]), reasons ? element("p", { class: "empty" }, `Failed by M-Pesa's code: ${reasons}`) : "");
+}
+
+function cache(rows) {
+  put(by_id("cache"), rows.length ? table("Look-ups by namespace", [
+    ["Namespace", (row) => row.namespace], ["Hits", (row) => number(row.hits, 0)], ["Misses", (row) => number(row.misses, 0)],
+    ["Hit rate", (row) => share(row.hit_rate), (row) => (row.hit_rate < 0.7 ? "warn" : "good")],
+  ], rows) : empty("Nothing was looked up in this time."));
+}
+
+function breakers({ breakers: rows, redis }) {
+  const shown = [{ name: "redis (cache)", state: redis.state, window: { calls: "", failed: redis.failures_in_a_row, slow: "" } }, ...rows];
+  put(by_id("breakers"), table("Circuits: open ones are left alone", [
+    ["Service", (row) => row.name], ["Circuit", (row) => row.state, (row) => (/^closed$/i.test(row.state) ? "good" : "bad")],
+    ["Calls", (row) => row.window.calls], ["Failed", (row) => row.window.failed], ["Slow", (row) => row.window.slow],
+  ], shown));
+}
+
+function processes(memory, advice) {
+  if (!memory) return put(by_id("processes"), empty("The memory extension is not loaded."));
+  const pauses = (row) => row.gc.reduce((sum, one) => sum + one.pause_ms_total, 0);
+  put(by_id("processes"), table(
+    `${share(memory.share)} of ${mib(memory.limit_bytes)} in use (${memory.limit_source}) · ${memory.level.toLowerCase()} · load ${memory.system.load_1m} on ${memory.system.cpus} processors`,
+    [
+      ["Process", (row) => `${row.role} ${row.host}:${row.pid}`], ["RSS", (row) => mib(row.rss_bytes)], ["USS", (row) => mib(row.uss_bytes)],
+      ["CPU", (row) => `${number(row.cpu_percent)} %`], ["Threads", (row) => row.threads], ["Files", (row) => row.open_files],
+      ["GC pauses", (row) => ms(pauses(row))], ["A minute", (row) => mib(row.trend.bytes_per_minute), (row) => (row.trend.is_leak ? "bad" : "")],
+      ["Refusing", (row) => (row.shedding ? "yes" : "no"), (row) => (row.shedding ? "bad" : "")],
+    ], memory.processes,
+  ), ...advice.map((one) => element("p", { class: "warn" }, `${one.text} ${one.setting}: ${one.now} → ${one.suggested}`)));
+}
+
+function pool(found) {
+  const rows = Object.entries(found);
+  put(by_id("pool"), rows.length ? table("Of the process that answered", [["Connections", ([name]) => name.replaceAll("_", " ")], ["", ([, value]) => number(value, 0)]], rows) : empty("Not known."));
+}
+
+function limits(found) {
+  const rows = found?.most_refused ?? [];
+  put(by_id("limits"), rows.length ? table(`${found.refused} in the last hour`, [["Caller", (row) => row.caller], ["Limit", (row) => row.limit], ["Refused", (row) => number(row.refused, 0)]], rows) : empty("Nobody in the last hour."));
+}
+
+function alerts(rows, silences) {
+  const shown = rows.length ? rows.map(alertRow) : [empty("Nothing fires.")];
+  const quiet = silences.map((one) => `${one.fingerprint ?? one.rule} until ${when(one.ends_at)}`).join("; ");
+  put(document.querySelector("#alerts .body"), ...shown, quiet ? element("p", { class: "empty" }, `Silenced: ${quiet}`) : "");
+}
+
+function alertRow(one) {
+  const acknowledge = (event) => act(`alerts/${one.id}/acknowledge`, { note: "" }, event.target);
+  const silence = (event) => {
+    const minutes = Number(prompt("Send nothing of this alert for how many minutes?", "60"));
+    if (minutes > 0) act("silences", { fingerprint: one.fingerprint, minutes: Math.round(minutes), reason: "from the operations page" }, event.target);
+  };
+  const can = one.state === "FIRING";
+  const facts = `${one.state.toLowerCase()} · ${number(one.value, 3)} against ${number(one.threshold, 3)} · since ${when(one.started_at)}`;
+  const who = one.acknowledged_by ? ` · taken by ${one.acknowledged_by}` : "";
+  const quiet = one.silenced_until ? ` · silent until ${when(one.silenced_until)}` : "";
+  return element(
+    "div", { class: "alert", "data-severity": one.severity, "data-state": one.state },
+    element("b", {}, one.rule), element("span", {}, facts + who + quiet),
+    can ? element("span", { class: "do" },
+      one.acknowledged_by ? "" : element("button", { type: "button", onclick: acknowledge, "aria-label": `Acknowledge ${one.rule}` }, "Acknowledge"),
+      element("button", { type: "button", onclick: silence, "aria-label": `Silence ${one.rule}` }, "Silence")) : null,
+  );
+}
+
+function ranges() {
+  const buttons = RANGES.map(([words, range]) => element("button", { type: "button", "data-range": range, onclick: () => choose(range, null) }, words));
+  const back = element("button", { type: "button", id: "zoom-out", hidden: true, onclick: () => choose(view.range, null) }, "Back from zoom");
+  by_id("ranges").append(...buttons, back);
+}
+
+function choose(range, zoom) {
+  Object.assign(view, { range, zoom });
+  for (const button of document.querySelectorAll("[data-range]")) button.setAttribute("aria-pressed", String(!zoom && Number(button.dataset.range) === range));
+  by_id("zoom-out").hidden = !zoom;
+  rest();
+}
+
+function theme(name) {
+  document.documentElement.dataset.theme = name;
+  by_id("theme").setAttribute("aria-pressed", String(name === "dark"));
+  charts?.draw();
+}
+
+function again(what, every_ms) {
+  let left = 0;
+  const tick = async () => {
+    if (document.hidden && left++ % HIDDEN_TIMES) return setTimeout(tick, every_ms);
+    await what();
+    setTimeout(tick, every_ms);
+  };
+  tick();
+}
+
+const prefers_dark = matchMedia("(prefers-color-scheme: dark)");
+let charts = null;
+theme(localStorage.getItem("haven-theme") ?? (prefers_dark.matches ? "dark" : "light"));
+prefers_dark.addEventListener("change", (event) => localStorage.getItem("haven-theme") || theme(event.matches ? "dark" : "light"));
+by_id("theme").addEventListener("click", () => {
+  const name = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  localStorage.setItem("haven-theme", name);
+  theme(name);
+  rest();
+});
+by_id("filter").addEventListener("input", (event) => {
+  routes.filter = event.target.value;
+  routes.show();
+});
+ranges();
+charts = new Charts(by_id("charts"), (from, to) => choose(view.range, [from, to]));
+choose(300, null);
+again(live, LIVE_MS);
+again(rest, REST_MS);

@@ -1,0 +1,115 @@
+"""Who may see the operations page and act from it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.api.conftest import PASSWORD, caller_of
+
+__all__ = ["caller_of"]
+OURS = {"Sec-Fetch-Site": "same-origin"}
+READS = ("/ops/live", "/ops/board?window=300", "/ops/charts")
+
+
+def signed_in(caller_of, role):
+    by = caller_of(role)
+    client = by.client
+    answer = client.post("/ops/sign-in", data={"email": by.email, "password": PASSWORD}, headers=OURS)
+    return client, answer
+
+
+@pytest.fixture
+def operator(caller_of):
+    client, answer = signed_in(caller_of, "PLATFORM_ADMIN")
+    assert answer.status_code == 303
+    return client
+
+
+def test_the_page_is_for_operators_who_have_signed_in(app, caller_of):
+    client = app.test_client()
+    assert client.get("/ops/").headers["Location"] == "/ops/sign-in"
+    for path in READS:
+        assert client.get(path).status_code == 401
+    client, answer = signed_in(caller_of, "AGENCY_ADMIN")
+    assert answer.status_code == 403
+    assert client.get("/ops/live").status_code == 401
+
+
+@pytest.mark.req("A1")
+def test_its_answers_are_whole(operator):
+    page = operator.get("/ops/")
+    assert page.status_code == 200
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    operator.get("/ops/live")
+    assert operator.get("/ops/live").get_json().keys() >= {"per_second", "p95", "in_flight", "missing"}
+    board = operator.get("/ops/board?window=300").get_json()
+    wanted = (
+        "endpoints statements slow_requests cache queues pool breakers limits memory alerts silences payments"
+    )
+    assert board.keys() >= set(wanted.split())
+    assert [one["step"] for one in board["payments"]["steps"]] == ["asked", "rung", "paid", "failed"]
+    charts = operator.get("/ops/charts").get_json()
+    assert {len(values) for values in charts["series"].values()} == {len(charts["times"])}
+
+
+@pytest.mark.parametrize("span", [300, 3600, 86_400, 30 * 86_400 - 60])
+def test_a_chart_has_no_more_points_than_a_screen(operator, span):
+    until = 1_800_000_000
+    found = operator.get(f"/ops/charts?from={until - span}&to={until}")
+    assert found.status_code == 422, "that is in the future"
+
+    until = int(time.time())
+    charts = operator.get(f"/ops/charts?from={until - span}&to={until}").get_json()
+    assert 10 <= len(charts["times"]) <= 401
+
+
+@pytest.mark.parametrize("query", ["window=1", "window=x", "window=99999999"])
+def test_a_wrong_window_is_named(operator, query):
+    answer = operator.get(f"/ops/board?{query}")
+    assert answer.status_code == 422
+    assert answer.get_json()["errors"][0]["pointer"] == "/window"
+
+
+def test_files_are_asked_for_again_only_when_they_change(operator):
+    first = operator.get("/ops/assets/app.js")
+    assert first.content_type.startswith("text/javascript")
+    again = operator.get("/ops/assets/app.js", headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+    assert operator.get("/ops/assets/page.html").status_code == 404
+    assert operator.get("/ops/assets/..%2Fops_routes.py").status_code == 404
+
+
+ACTS = (
+    "/ops/alerts/019d137c-3380-7000-9936-5137ea84dd1a/acknowledge",
+    "/ops/silences",
+    "/ops/requeue/exports",
+)
+
+
+@pytest.mark.parametrize("path", ACTS)
+def test_nobody_acts_from_another_site_or_unknown(app, operator, path):
+    assert operator.post(path, json={}).status_code == 403
+    assert operator.post(path, json={}, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert app.test_client().post(path, json={}, headers=OURS).status_code == 401
+
+
+def test_what_an_operator_does(operator):
+    assert operator.post("/ops/requeue/exports", json={}, headers=OURS).get_json().keys() == {"requeued"}
+    assert operator.post("/ops/requeue/nowhere", json={}, headers=OURS).status_code == 404
+    assert operator.post(ACTS[0], json={}, headers=OURS).status_code == 404
+    for minutes in (0, "60", None):
+        answer = operator.post(
+            "/ops/silences", json={"fingerprint": "slow_responses", "minutes": minutes}, headers=OURS
+        )
+        assert answer.status_code == 422
+    board = operator.get("/ops/board?window=300").get_json()
+    rule = "error_rate"
+    made = operator.post("/ops/silences", json={"fingerprint": f"{rule}/x", "minutes": 5}, headers=OURS)
+    assert made.status_code in (204, 422), made.get_json()
+    if made.status_code == 204:
+        after = operator.get("/ops/board?window=300").get_json()
+        assert len(after["silences"]) == len(board["silences"]) + 1
