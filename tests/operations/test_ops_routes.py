@@ -5,8 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
+from sqlalchemy import text
 
+from extensions import trace
+from haven.db.session import tenant_session
+from haven.payments import funnel
 from tests.api.conftest import PASSWORD, caller_of
+from tests.support.builders import an_agency
 
 __all__ = ["caller_of"]
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -113,3 +118,20 @@ def test_what_an_operator_does(operator):
     if made.status_code == 204:
         after = operator.get("/ops/board?window=300").get_json()
         assert len(after["silences"]) == len(board["silences"]) + 1
+
+
+def test_what_becomes_of_payments_is_counted_once_it_is_committed(engine):
+    agency_id = an_agency(engine)
+    work = trace.begin()
+    try:
+        with tenant_session(engine, agency_id) as session:
+            session.execute(text("SELECT 1"))
+            funnel.count(session, funnel.ASKED)
+            assert not [span for span in work.spans if span.kind == trace.EVENT]
+        with tenant_session(engine, agency_id) as session:
+            session.execute(text("SELECT 1"))
+            funnel.count(session, funnel.PAID)
+            session.rollback()
+        assert [span.name for span in work.spans if span.kind == trace.EVENT] == ["payment:asked"]
+    finally:
+        trace.end()
