@@ -46,13 +46,18 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
 
 def check_size(length: int) -> None:
     """Refuse an answer to a read that is longer than ``MAX_RESPONSE_BYTES``. What has been changed is always told."""
-    if not has_request_context() or request.method not in ("GET", "HEAD"):
-        return
-    most: int = current_app.config["MAX_RESPONSE_BYTES"]
+    if has_request_context() and request.method in ("GET", "HEAD"):
+        check_length(length, current_app.config["MAX_RESPONSE_BYTES"], request.path)
+
+
+def check_length(length: int, most: int, path: str) -> None:
+    """Refuse what is longer than ``most`` bytes.
+
+    Raises:
+        TooLarge: with what to ask for instead.
+    """
     if length > most:
-        raise TooLarge(
-            f"The answer has more than {most:,} bytes (MAX_RESPONSE_BYTES). {instead(request.path)}"
-        )
+        raise TooLarge(f"The answer has more than {most:,} bytes (MAX_RESPONSE_BYTES). {instead(path)}")
 
 
 def instead(path: str) -> str:

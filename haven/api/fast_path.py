@@ -42,7 +42,9 @@ from extensions.rate_limiting.answers import told
 from extensions.rate_limiting.counting import Standing
 from extensions.rate_limiting.rules import Rule
 from haven.api.cached import EXTENSION, CacheRule, place_of, quarter_of
+from haven.api.encoding import check_length
 from haven.api.guard import FAILED, SIGNED_IN, is_signed_in_administrator
+from haven.api.large_answers import NDJSON
 from haven.api.listing import Listing
 from haven.api.resource import API, CACHED, page_parts
 from haven.db.session import set_tenant, tell_along
@@ -135,6 +137,7 @@ class FastPath:
         self._caching: Caching = app.extensions[EXTENSION]
         self._limiting: Limiting | None = app.extensions.get(RateLimiting.name)
         self._slow_ms = app.config["SLOW_REQUEST_THRESHOLD"]
+        self._most_bytes = app.config["MAX_RESPONSE_BYTES"]
         self._known: dict[tuple[bytes, str, str, str, int], Known] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -153,7 +156,7 @@ class FastPath:
         if entry is not None:
             self.answered += 1
             return Answer(HIT, entry.head, entry.body, entry.age_s())
-        if view.listing is None:
+        if view.listing is None or NDJSON in call.environ.get("HTTP_ACCEPT", ""):
             return None
         name_lines(call.request_id, trace_id_of(call.environ.get("HTTP_TRACEPARENT")))
         with counting(f"GET {view.path}") as call.counted:
@@ -238,7 +241,9 @@ class FastPath:
                 tell_along(session)
                 page = view.listing.page(session, query)
                 session.commit()
-            return stored_parts(*page_parts(page, view.path, arguments))
+            headers, body = page_parts(page, view.path, arguments)
+            check_length(len(body), self._most_bytes, view.path)
+            return stored_parts(headers, body)
 
         try:
             if call.is_fresh:

@@ -16,7 +16,7 @@ from werkzeug.datastructures import MultiDict
 from haven.api.bodies import body
 from haven.api.cached import CacheRule, shape_of
 from haven.api.conditional import etag, expected_version, not_modified
-from haven.api.encoding import encode, json_response
+from haven.api.encoding import check_size, encode, json_response
 from haven.api.guard import current_session, requires
 from haven.api.idempotency import idempotent
 from haven.api.large_answers import NDJSON, rows_answer, wants_rows
@@ -137,6 +137,7 @@ def list_answer(listing: Listing) -> Response:
 def page_answer(page: Page) -> Response:
     """A page of a list as the answer to the request at hand."""
     headers, body = page_parts(page, request.path, request.args)
+    check_size(len(body))
     return Response(body, headers=headers)
 
 

@@ -197,6 +197,13 @@ class NotificationRow(Schema):
     last_error = fields.String(required=True, allow_none=True)
     created_at = fields.AwareDateTime(required=True)
     sent_at = fields.AwareDateTime(required=True, allow_none=True)
+    delivered_at = fields.AwareDateTime(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "When the network said that the phone has the SMS; null: it has not said so."
+        },
+    )
     segments = fields.Integer(required=True, allow_none=True)
 
 
