@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench bench-callbacks bench-dashboard bench-monitoring bench-memory bench-bulk bench-exports bench-peers bench-pages check format lock clean
+.PHONY: help run test test-long bench bench-callbacks bench-dashboard bench-monitoring bench-memory bench-bulk bench-exports bench-peers bench-pages bench-operations-page check format lock clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -47,6 +47,9 @@ bench-pages: $(READY) ## Measure: the 10,000th page of each list against its fir
 
 bench-memory: $(READY) ## Measure: what watching memory costs a request, with and without in turn
 	@$(BIN)/python -m benchmarks.memory_overhead $(ARGS)
+
+bench-operations-page: $(READY) ## Measure: what ten viewers of /ops cost the web processes
+	@$(BIN)/python -m benchmarks.operations_page $(ARGS)
 
 bench-bulk: $(READY) ## Measure: 100,000 tenants by a bulk job, against plain COPY
 	@$(BIN)/python -m benchmarks.bulk $(ARGS)

@@ -18,15 +18,13 @@ from flask import Flask
 from sqlalchemy import create_engine
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+from benchmarks.support import administrator_key
 from config import Settings, load_settings
 from extensions.logs import configure_logging
 from haven.app import create_app
 from haven.db.migrate import sqlalchemy_url
 from haven.db.prepare import APP_ROLE, OWNER_ROLE
-from haven.db.session import tenant_session
-from haven.identity.models import ApiKey
-from haven.identity.tokens import new_api_key
-from tests.api.conftest import make_agency, make_user
+from tests.api.conftest import make_agency
 from tests.support.builders import a_property
 from tests.support.servers import ThrowAwayServers
 
@@ -115,23 +113,11 @@ def prepared(settings: Settings) -> str:
     app = create_app(dataclasses.replace(settings, enable_performance_monitoring=False))
     engine = create_engine(sqlalchemy_url(settings.database_url))
     agency_id = make_agency(engine)
-    user_id, _ = make_user(app, engine, agency_id, "AGENCY_ADMIN")
-    key = new_api_key(agency_id)
-    with tenant_session(engine, agency_id) as session:
-        session.add(
-            ApiKey(
-                agency_id=agency_id,
-                name="bench",
-                prefix=key.prefix,
-                secret_hash=key.hash,
-                scopes=["*"],
-                created_by=user_id,
-            )
-        )
+    key = administrator_key(app, settings.database_url, agency_id)
     for number in range(PROPERTIES):
         a_property(engine, agency_id, name=f"Umoja {number}", location="Umoja", county="Nairobi")
     engine.dispose()
-    return key.text
+    return key
 
 
 if __name__ == "__main__":

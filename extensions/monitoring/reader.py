@@ -128,25 +128,58 @@ class Reader:
         self, metric: str, since: int, until: int, step_s: int, labels: str | None = None
     ) -> tuple[list[Point], list[str]]:
         """The points of a metric by slots of ``step_s``, the oldest first, and what could not be read."""
-        merged: dict[tuple[int, str], Sketch] = {}
+        found, missing = self.points_of([(metric, labels)], since, until, step_s)
+        return found[0], missing
+
+    def points_of(
+        self, asked: Sequence[tuple[str, str | None]], since: int, until: int, step_s: int
+    ) -> tuple[list[list[Point]], list[str]]:
+        """The points of several metrics, in the order asked; slots are read once for all of them.
+
+        Args:
+            asked: of each its metric, and the labels of one series (None: of every one).
+        """
         missing: list[str] = []
         now = int(self._recorder.clock())
         live_since = max(slot_start(since), slot_start(now - SLOTS_KEPT_S))
+        merged: list[dict[tuple[int, str], Sketch]] = [{} for _ in asked]
         if self.history is not None and step_s >= 60:
-            try:
-                live_since = max(live_since, min(self.history.rolled_until(), until))
-                for point in self.history.read(metric, since, min(until, live_since), step_s, labels):
-                    _add_point(merged, point.slot, step_s, point.labels, point.sketch)
-            except Unreadable as error:
-                log.warning("history could not be read: %s", error)
-                missing.append("history")
+            live_since = self._add_rolled(
+                self.history, merged, asked, since, until, step_s, live_since, missing
+            )
         starts = range(live_since, min(until, slot_start(now) + SLOT_S), SLOT_S)
         for start, series in self._slots(starts, missing).items():
             for (name, found), sketch in series.items():
-                if name == metric and (labels is None or labels == found):
-                    _add_point(merged, start, step_s, found, sketch)
-        points = [Point(metric, key[1], key[0], step_s, merged[key]) for key in sorted(merged)]
+                for into, (metric, labels) in zip(merged, asked, strict=True):
+                    if name == metric and (labels is None or labels == found):
+                        _add_point(into, start, step_s, found, sketch)
+        points = [
+            [Point(metric, key[1], key[0], step_s, into[key]) for key in sorted(into)]
+            for into, (metric, _) in zip(merged, asked, strict=True)
+        ]
         return points, missing
+
+    def _add_rolled(
+        self,
+        history: History,
+        merged: Sequence[dict[tuple[int, str], Sketch]],
+        asked: Sequence[tuple[str, str | None]],
+        since: int,
+        until: int,
+        step_s: int,
+        live_since: int,
+        missing: list[str],
+    ) -> int:
+        """Add the roll-ups of a time; from when on slots are wanted."""
+        try:
+            live_since = max(live_since, min(history.rolled_until(), until))
+            for into, (metric, labels) in zip(merged, asked, strict=True):
+                for point in history.read(metric, since, min(until, live_since), step_s, labels):
+                    _add_point(into, point.slot, step_s, point.labels, point.sketch)
+        except Unreadable as error:
+            log.warning("history could not be read: %s", error)
+            missing.append("history")
+        return live_since
 
     def forget(self) -> int:
         """Forget what was read before; about how many bytes."""

@@ -85,22 +85,18 @@ def board(state: State, window_s: int) -> dict[str, Any]:
 def charts(state: State, span: Span) -> dict[str, Any]:
     """Series over time, one value for each step; None where nothing was measured. Times in seconds since 1970, durations in ms."""
     state.recorder.flush()
-    step_s, missing = span.step_s, set[str]()
+    step_s = span.step_s
     times = list(range(span.since // step_s * step_s, span.until, step_s))
-
-    def read(metric: str, labels: str | None = "") -> dict[int, Sketch]:
-        points, unread = state.reader.points(metric, span.since, span.until, step_s, labels)
-        missing.update(unread)
-        return _by_slot(points)
-
-    http = read(HTTP)
-    cache = _cache_rates(state.reader.points(CACHE, span.since, span.until, step_s, None)[0])
-    levels = {name: read(metric, None) for name, metric in _LEVELS.items()}
+    asked = [(HTTP, ""), (OUTSIDE, None), (CACHE, None), *((metric, None) for metric in _LEVELS.values())]
+    points, missing = state.reader.points_of(asked, span.since, span.until, step_s)
+    http, outside = _by_slot(points[0]), _by_slot(points[1])
+    cache = _cache_rates(points[2])
+    levels = dict(zip(_LEVELS, map(_by_slot, points[3:]), strict=True))
     series: dict[str, list[Any]] = {
         "rate": [_rate(http.get(at), step_s, at, span.until) for at in times],
         "errors": [_share(http.get(at)) for at in times],
         "cache_hits": [cache.get(at) for at in times],
-        "outside_errors": [_share(found.get(at)) for found in (read(OUTSIDE, None),) for at in times],
+        "outside_errors": [_share(outside.get(at)) for at in times],
         "heat": [http[at].counts_between(stats.EDGES_MS) if at in http else None for at in times],
     }
     for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
@@ -112,7 +108,7 @@ def charts(state: State, span: Span) -> dict[str, Any]:
         "times": times,
         "edges_ms": stats.EDGES_MS,
         "series": series,
-        "missing": sorted(missing),
+        "missing": sorted(set(missing)),
     }
 
 

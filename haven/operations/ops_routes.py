@@ -22,18 +22,17 @@ from extensions.alerting import Alerting
 from extensions.contract import Metric
 from extensions.memory import NAME as MEMORY
 from extensions.memory import memory_optimizer
-from extensions.monitoring import NAME, State
 from extensions.monitoring.reader import Cached
 from extensions.rate_limiting import RateLimiting
 from haven.api.encoding import encode, json_response
 from haven.api.guard import current_session, in_transaction, runtime
 from haven.db.session import set_tenant
-from haven.errors import Invalid, NotFound, NotSignedIn, Unavailable
+from haven.errors import Invalid, NotSignedIn
 from haven.identity.principals import Principal
 from haven.operations import alert_service, breakers, job_queues, ops_numbers
-from haven.operations import database_report as database
 from haven.operations.kinds import QUEUES
 from haven.operations.ops_pages import blueprint, only_from_here, operator
+from haven.operations.performance_routes import monitoring_state, plan_of
 
 __all__ = ["blueprint", "mount"]
 
@@ -94,7 +93,7 @@ def asset(name: str) -> Response:
 @blueprint.route("/live", methods=["GET"])
 def live() -> Response:
     _let_in()
-    return _json(_kept("live").get("live", lambda: encode(ops_numbers.live(_state()))))
+    return _json(_kept("live").get("live", lambda: encode(ops_numbers.live(monitoring_state()))))
 
 
 @blueprint.route("/board", methods=["GET"])
@@ -112,19 +111,16 @@ def charts() -> Response:
     since = _number("from", until - 300, until - _WINDOW_MOST_S, until - 10)
     span = ops_numbers.Span(since, min(until, now + 1))
     return _json(
-        _kept("rest").get(("charts", since, until), lambda: encode(ops_numbers.charts(_state(), span)))
+        _kept("rest").get(
+            ("charts", since, until), lambda: encode(ops_numbers.charts(monitoring_state(), span))
+        )
     )
 
 
 @blueprint.route("/plan/<fingerprint>", methods=["GET"])
 def plan(fingerprint: str) -> Response:
-    """How PostgreSQL would run a statement; it is not run."""
     principal = _let_in()
-    told = _state().recorder.statements_told([fingerprint]).get(fingerprint)
-    if told is None or not told["sample"]:
-        raise NotFound(f"No statement with the fingerprint {fingerprint} was seen lately.")
-    found = _as_operator(principal, lambda: database.plan_of(current_session(), told["sample"]))
-    return json_response({"text": told["text"], "plan": found})
+    return json_response({"plan": _as_operator(principal, lambda: plan_of(fingerprint))})
 
 
 @blueprint.route("/alerts/<uuid:alert_id>/acknowledge", methods=["POST"])
@@ -176,7 +172,7 @@ def _board(principal: Principal, window_s: int) -> dict[str, Any]:
     )
     here = runtime()
     return {
-        **ops_numbers.board(_state(), window_s),
+        **ops_numbers.board(monitoring_state(), window_s),
         "queues": ops_numbers.queues_of(_collected("jobs"), QUEUES),
         "workers": next((one.value for one in _collected("jobs") if one.name == "jobs_workers"), None),
         "pool": {
@@ -237,13 +233,6 @@ def _number(name: str, default: int, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most):
         raise Invalid.field(name, f"must be a whole number from {least} to {most}")
     return int(text)
-
-
-def _state() -> State:
-    state: State | None = current_app.extensions.get(NAME)
-    if state is None:
-        raise Unavailable("Monitoring is not among this server's EXTENSIONS.")
-    return state
 
 
 def _json(body: Any) -> Response:

@@ -36,7 +36,7 @@ _HISTORY_POINTS_MOST: Final = 20_000
 )
 def read_performance() -> Response:
     window_s = parameters.read_window(request.args)
-    state = _state()
+    state = monitoring_state()
     answer = state.cached.get(
         ("performance", window_s), lambda: performance_metrics.get_api_stats(window_s * 1000)
     )
@@ -53,7 +53,7 @@ def read_performance() -> Response:
 )
 def read_slow_requests() -> Response:
     limit = parameters.read_slow_requests(request.args)
-    rules = _state().recorder.rules
+    rules = monitoring_state().recorder.rules
     found = [one | {"at": _time(one["at"])} for one in performance_metrics.get_slow_requests(limit)]
     return json_response({"threshold_ms": rules.slow_ms, "requests": found})
 
@@ -68,7 +68,7 @@ def read_slow_requests() -> Response:
 )
 def read_slow_queries() -> Response:
     asked = parameters.read_slow_queries(request.args)
-    rules = _state().recorder.rules
+    rules = monitoring_state().recorder.rules
     found = performance_metrics.get_statements(
         asked.window_s * 1000,
         asked.limit,
@@ -80,14 +80,20 @@ def read_slow_queries() -> Response:
         "window_s": asked.window_s,
         "threshold_ms": rules.slow_statement_ms,
         "statements": found,
-        "plan": None if asked.fingerprint is None else _plan(asked.fingerprint),
+        "plan": None if asked.fingerprint is None else plan_of(asked.fingerprint),
         "pg_stat_statements": database.server_statements(current_session(), asked.limit),
     }
     return json_response(answer)
 
 
-def _plan(fingerprint: str) -> Any:
-    told = _state().recorder.statements_told([fingerprint]).get(fingerprint)
+def plan_of(fingerprint: str) -> Any:
+    """How PostgreSQL would run a statement that was seen lately; it is not run.
+
+    Raises:
+        NotFound: it was not seen.
+        Conflict: it cannot be planned without its values.
+    """
+    told = monitoring_state().recorder.statements_told([fingerprint]).get(fingerprint)
     if told is None or not told["sample"]:
         raise NotFound(f"No statement with the fingerprint {fingerprint} was seen lately.")
     return database.plan_of(current_session(), told["sample"])
@@ -103,7 +109,7 @@ def _plan(fingerprint: str) -> Any:
 )
 def read_history() -> Response:
     asked = parameters.read_history(request.args, dt.datetime.now(dt.UTC))
-    state = _state()
+    state = monitoring_state()
     state.recorder.flush()
     points, missing = state.reader.points(asked.metric, asked.since, asked.until, asked.step_s, asked.labels)
     if len(points) > _HISTORY_POINTS_MOST:
@@ -132,7 +138,7 @@ def read_history() -> Response:
 )
 def read_database() -> Response:
     window_s = parameters.read_window(request.args)
-    state = _state()
+    state = monitoring_state()
     window = state.reader.window(window_s, (STATEMENT,))
     statements = merged(window.of(STATEMENT).values())
     answer = {
@@ -171,7 +177,12 @@ def read_health() -> Response:
     return json_response(detailed_report())
 
 
-def _state() -> State:
+def monitoring_state() -> State:
+    """What monitoring keeps in this process.
+
+    Raises:
+        Unavailable: it is not among the extensions.
+    """
     state: State | None = current_app.extensions.get(NAME)
     if state is None:
         raise Unavailable("Monitoring is not among this server's EXTENSIONS.")

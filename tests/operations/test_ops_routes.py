@@ -8,7 +8,10 @@ import pytest
 from sqlalchemy import text
 
 from extensions import trace
+from haven.db.base import PLATFORM
 from haven.db.session import tenant_session
+from haven.operations.alerts import WEBHOOK_DISABLED, raise_alert, resolve_alert
+from haven.operations.jobs import job_session
 from haven.payments import funnel
 from tests.api.conftest import PASSWORD, caller_of
 from tests.support.builders import an_agency
@@ -135,3 +138,40 @@ def test_what_becomes_of_payments_is_counted_once_it_is_committed(engine):
         assert [span.name for span in work.spans if span.kind == trace.EVENT] == ["payment:asked"]
     finally:
         trace.end()
+
+
+def test_the_plan_of_a_statement_is_shown(app, operator, caller_of):
+    by = caller_of()
+    assert by.get("/owners", Cache_Control="no-cache").status_code == 200
+    recorder = app.extensions["monitoring"].recorder
+    recorder.flush()
+    listing = next(
+        one for one in recorder.statements.values() if "FROM owner ORDER BY owner.id DESC" in one.text
+    )
+    found = operator.get(f"/ops/plan/{listing.fingerprint}")
+    assert found.status_code == 200, found.get_json()
+    assert "owner" in str(found.get_json()["plan"])
+    assert operator.get("/ops/plan/0123456789ab").status_code == 404
+
+
+def test_an_alert_that_fires_is_taken_and_silenced(app, operator):
+    runtime = app.extensions["haven"]
+    with job_session(runtime, PLATFORM, "test") as session:
+        raise_alert(session, WEBHOOK_DISABLED, "webhook:of-this-test")
+
+    def shown():
+        app.extensions["haven_ops"]["rest"].forget()
+        board = operator.get("/ops/board?window=300").get_json()
+        return next(one for one in board["alerts"] if one["labels"] == {"subject": "webhook:of-this-test"})
+
+    alert = shown()
+    assert (alert["state"], alert["acknowledged_by"]) == ("FIRING", None)
+    path = f"/ops/alerts/{alert['id']}/acknowledge"
+    assert operator.post(path, json={"note": "on it"}, headers=OURS).status_code == 204
+    assert shown()["acknowledged_by"]
+    assert operator.post(path, json={}, headers=OURS).status_code == 409
+    asked = {"fingerprint": alert["fingerprint"], "minutes": 5, "reason": "known"}
+    assert operator.post("/ops/silences", json=asked, headers=OURS).status_code == 204
+    assert shown()["silenced_until"]
+    with job_session(runtime, PLATFORM, "test") as session:
+        resolve_alert(session, WEBHOOK_DISABLED, "webhook:of-this-test")

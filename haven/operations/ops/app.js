@@ -41,7 +41,7 @@ async function live() {
     const missing = now.missing.length ? `Not all of it can be read: ${now.missing.join(", ")}.` : "";
     by_id("missing").hidden = !missing;
     by_id("missing").textContent = missing;
-    state("ok", `live · ${now.processes} web processes`);
+    state("ok", `live · ${now.processes} processes`);
     numbers(now);
   } catch (error) {
     state("away", `no answer since ${new Date().toLocaleTimeString()}: old numbers`);
@@ -61,7 +61,8 @@ function numbers(now) {
 }
 
 async function rest() {
-  const until = Math.floor(Date.now() / 1000);
+  // The same moment for all who look, so that what one asks for is there for the others.
+  const until = Math.floor(Date.now() / REST_MS) * (REST_MS / 1000);
   const [from, to] = view.zoom ?? [until - view.range, until];
   try {
     const [board, found] = await Promise.all([ask(`board?window=${Math.max(60, view.zoom ? until - from : view.range)}`), ask(`charts?from=${from}&to=${to}`)]);
@@ -121,20 +122,19 @@ function waterfall(one) {
 
 function statements(rows) {
   if (!rows.length) return put(by_id("statements"), empty("No statement in this time."));
-  const plan = (row) => element("button", { type: "button", onclick: (event) => explain(row.fingerprint, event.target), "aria-label": `Plan of ${row.fingerprint}` }, "Plan");
+  const plan = (row) => element("button", { type: "button", onclick: (event) => explain(row, event.target), "aria-label": `Plan of ${row.fingerprint}` }, "Plan");
   put(by_id("statements"), table("Statements of all processes", [
     ["Statement", (row) => row.text.slice(0, 220), () => "text"], ["Total", (row) => ms(row.total_ms)], ["Times", (row) => number(row.count, 0)],
     ["Mean", (row) => ms(row.mean_ms)], ["Longest", (row) => ms(row.max_ms)], ["", plan],
   ], rows));
 }
 
-async function explain(fingerprint, button) {
+async function explain({ fingerprint, text }, button) {
+  by_id("plan-text").textContent = text;
   try {
     const found = await ask(`plan/${fingerprint}`);
-    by_id("plan-text").textContent = found.text;
     by_id("plan-body").textContent = JSON.stringify(found.plan, null, 2);
   } catch (error) {
-    by_id("plan-text").textContent = "";
     by_id("plan-body").textContent = error.message;
   }
   by_id("plan").showModal();
