@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
-from extensions.memory.collector import Collector
+from extensions.memory.collector import Collector, give_large_blocks_back
 from extensions.memory.culprits import Culprit, Suspects
 from extensions.memory.family import Family
 from extensions.memory.leak import LeakDetector
@@ -227,6 +227,7 @@ class Watcher:
     def _begin(self) -> None:
         if self.rules.gc_threshold:
             gc.set_threshold(self.rules.gc_threshold, *gc.get_threshold()[1:])
+        give_large_blocks_back()
         self.collector.attach()
         self.gate.set(self.gate.up_to)
         self._process = Process()

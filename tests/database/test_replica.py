@@ -336,7 +336,8 @@ def test_an_export_is_read_from_the_replica_and_has_all_that_its_caller_wrote(by
 def test_a_report_is_read_from_the_replica_and_is_never_handed_out_again_then(by, app):
     body = {"from": "2026-11-01", "to": "2026-11-02"}
     made: list[dict[str, Any]] = []
-    # The agency itself was written by nobody whose writes are waited for.
+    # The agency itself was written by nobody whose writes are waited for; what comes after it in the log is.
+    by.made("/owners", full_name="Achieng Otieno")
     reads_from(by, replica=True)
 
     def report() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import secrets
+import subprocess
+import sys
 import time
 import tracemalloc
 import weakref
@@ -27,6 +29,7 @@ from extensions.memory.process import own_bytes
 from extensions.memory.relief import Relief
 from extensions.memory.shedding import shed_up_to
 from extensions.memory.watcher import AGAIN_S, RETIRE_AFTER_S, SAMPLE_S
+from tests.support.live import CHECKOUT
 from tests.support.own_valkey import own_valkey, wait_until
 
 PATH = "extensions.memory:Memory"
@@ -727,3 +730,50 @@ def test_a_sample_is_taken_each_five_seconds(held):
     assert held.watcher._sampled_at == first
     held.at(0.1, SAMPLE_S)
     assert held.watcher._sampled_at == held.now
+
+
+_FLOOD = """
+import sys, threading, time
+from extensions.memory.collector import give_large_blocks_back, trim
+from extensions.memory.process import own_bytes
+
+if sys.argv[1] == "given back":
+    assert give_large_blocks_back()
+before, together = own_bytes(), threading.Barrier(16)
+
+def ask():
+    for _ in range(4):
+        together.wait()
+        block = bytearray(b"x") * (8 << 20)
+        together.wait()
+        del block
+    together.wait()      # the threads stay, as a server's do
+    together.wait()
+
+threads = [threading.Thread(target=ask, daemon=True) for _ in range(15)]
+for thread in threads:
+    thread.start()
+for _ in range(4):
+    together.wait()
+    together.wait()
+together.wait()
+trim()
+print((own_bytes() - before) >> 20)
+"""
+
+
+@pytest.mark.req("S4")
+def test_what_a_flood_of_large_blocks_took_goes_back_to_the_system():
+    def left(how: str) -> int:
+        run = subprocess.run(
+            [sys.executable, "-c", _FLOOD, how],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return int(run.stdout)
+
+    assert left("given back") < 16
+    assert left("as it is") > 32, "the control: glibc by itself keeps it"
