@@ -113,6 +113,7 @@ def one_try(kind: str) -> dict[str, Kind]:
 
 def be_patient(timeout_s: float) -> None:
     """Wait so long for a webhook's receiver, so that it is still waited for whatever the machine does meanwhile."""
+    assert outbound.post.__kwdefaults__ is not None
     outbound.post.__kwdefaults__["timeout_s"] = timeout_s
     KINDS["webhook_deliver"] = replace(KINDS["webhook_deliver"], timeout_s=int(timeout_s) + 60)
 
