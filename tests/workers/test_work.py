@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 pytestmark = pytest.mark.xdist_group("work")
 CANCELLED_WITHIN_S = 2
 SLOWER_AT_MOST = 15
-"""How many times as long all may take on a machine with much else to do: with twenty at work on each core, cancelling took 2.1."""
+"""How many times as long all may take on a machine with much else to do. At a load of 15 on two cores each of these tests took 3 s
+in all."""
 
 
 @pytest.fixture(scope="module", autouse=True)

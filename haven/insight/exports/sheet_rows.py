@@ -52,7 +52,7 @@ class SheetRows:
             if is_odd or _is_odd(line):
                 rows.extend(self._odd(number, line))
             else:
-                # No function is called for a cell: there are forty million in a million rows.
+                # No function is called for a cell: there are thirty million in a million rows.
                 values = _escaped(line).split("\t")
                 rows.extend(
                     [
