@@ -3,9 +3,10 @@
     make bench-exports                                  # 1,200,000 payments; some ten minutes, 6 GB in TMPDIR
     make bench-exports ARGS="--payments 50000"
 
-By turns: psql copies the export's own query to /dev/null; then each format is made by a job of its own in a process of its own,
-as a work horse has it (everything imported, its connections open), from the claim to the file in the storage. Medians are told,
-their ratio to psql's, and the most memory that the process ever had (VmHWM), and a child of it (Arrow's, for Parquet).
+By turns: psql copies the query of the CSV to /dev/null, and that of the NDJSON; then each format is made by a job of its own in
+a process of its own, as a work horse has it (everything imported, its connections open), from the claim to the file in the
+storage. Medians are told, their ratio to psql's of the CSV (and of NDJSON to its own), the most memory that the process ever had
+(VmHWM), and a child of it (Arrow's, for Parquet), and the load of the machine.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from haven.db.session import tenant_session
 from haven.demo.service import load
 from haven.demo.sizes import SIZES, Size
 from haven.insight.exports import service
-from haven.insight.exports.query import Plan, copy_csv, sql_of
+from haven.insight.exports.query import Plan, copy_csv, copy_json, sql_of
 from haven.insight.exports.writing import FORMATS
 from haven.operations.jobs import job_session
 from haven.operations.models import Job
@@ -42,6 +43,7 @@ from haven.runtime import Runtime
 from tests.support.servers import Addresses, ThrowAwayServers
 
 _WHOLE: Final = 1_200_000
+_JSON: Final = "psql, JSON"
 _CHILD: Final = """
 import contextlib, json, psutil, sys, threading, time, uuid
 import haven.models
@@ -77,7 +79,7 @@ print(json.dumps({"outcome": outcome, "took_s": took_s, "peak_mib": int(peak.spl
 
 @click.command()
 @click.option("--payments", default=_WHOLE, show_default=True, help="In the one agency.")
-@click.option("--rounds", default=5, show_default=True, help="Of psql and CSV; medians are told.")
+@click.option("--rounds", default=5, show_default=True, help="Of psql, CSV and NDJSON; medians are told.")
 @click.option("--slow-rounds", default=1, show_default=True, help="Of the other formats.")
 def main(payments: int, rounds: int, slow_rounds: int) -> None:
     """What an export costs."""
@@ -108,22 +110,22 @@ def _measure(addresses: Addresses, folder: Path, payments: int, rounds: int, slo
         query = text("SELECT id FROM agency WHERE slug <> 'platform' ORDER BY id LIMIT 1")
         agency_id = session.execute(query).scalar_one()
     runtime = replace(Runtime.start(load_settings(environ), engine), wake=lambda *_: None)
-    times: dict[str, list[float]] = {"psql": [], **{one: [] for one in FORMATS}}
+    statements = _statements(runtime, agency_id)
+    times: dict[str, list[float]] = {one: [] for one in (*statements, *FORMATS)}
     peaks: dict[str, float] = {}
-    statement = _statement(runtime, agency_id)
     for number in range(max(rounds, slow_rounds)):
         for what, found in times.items():
-            if number >= (rounds if what in ("psql", "csv") else slow_rounds):
+            if number >= (rounds if what in (*statements, "csv", "ndjson") else slow_rounds):
                 continue
-            if what == "psql":
-                found.append(_psql(environ["DATABASE_URL"], agency_id, statement))
+            if what in statements:
+                found.append(_psql(environ["DATABASE_URL"], agency_id, statements[what]))
                 continue
             done = _job(runtime, environ, agency_id, what)
             found.append(done["took_s"])
             peaks[what] = max(peaks.get(what, 0), done["peak_mib"])
             click.echo(
                 f"round {number + 1}: {what} {done['took_s']:.2f} s, {done['size'] / 1e6:,.1f} MB,"
-                f" its own child at most {done['child_mib']:.0f} MiB"
+                f" its own child at most {done['child_mib']:.0f} MiB, load {os.getloadavg()[0]:.1f}"
             )
     base = statistics.median(times["psql"])
     click.echo(f"\n{payments:,} payments\n          median, s   ratio to psql   peak memory, MiB")
@@ -131,6 +133,8 @@ def _measure(addresses: Addresses, folder: Path, payments: int, rounds: int, slo
         median = statistics.median(found)
         peak = f"{peaks[what]:.0f}" if what in peaks else "-"
         click.echo(f"{what:<10}{median:8.2f}   {median / base:13.2f}   {peak:>16}")
+    own = statistics.median(times["ndjson"]) / statistics.median(times[_JSON])
+    click.echo(f"ndjson to psql of its own query {own:.2f}")
 
 
 def _size(payments: int) -> Size:
@@ -143,11 +147,15 @@ def _size(payments: int) -> Size:
     )
 
 
-def _statement(runtime: Runtime, agency_id: uuid.UUID) -> str:
+def _statements(runtime: Runtime, agency_id: uuid.UUID) -> dict[str, str]:
+    plan = Plan.of("payments", {})
     with job_session(runtime, agency_id, "bench") as session:
         raw: Any = session.connection().connection.driver_connection
         with raw.cursor() as cursor:
-            return copy_csv(sql_of(Plan.of("payments", {}).csv(), cursor), header=True)
+            return {
+                "psql": copy_csv(sql_of(plan.csv(), cursor), header=True),
+                _JSON: copy_json(sql_of(plan.json(), cursor)),
+            }
 
 
 def _psql(url: str, agency_id: uuid.UUID, statement: str) -> float:

@@ -6,7 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -53,10 +53,18 @@ def haven_programs(places: Places, settings: Mapping[str, str]) -> list[Program]
     if places.has_simulator:
         port = str(urlsplit(places.mpesa_url).port)
         arguments = ("haven", "mpesa-simulator", "--host", "127.0.0.1", "--port", port)
-        programs.append(
-            program("mpesa-simulator", *arguments, url=places.mpesa_url, ready_path="/simulator/health")
+        simulator = program(
+            "mpesa-simulator", *arguments, url=places.mpesa_url, ready_path="/simulator/health"
         )
+        programs.append(replace(simulator, env={**settings, **_hears_of_sms(places, settings)}))
     return programs
+
+
+def _hears_of_sms(places: Places, settings: Mapping[str, str]) -> dict[str, str]:
+    """Where the simulated SMS gateway posts its delivery reports: an address that holds a secret, so no argument."""
+    from haven.notifications.delivery_reports import PATH, token  # with it come all tables
+
+    return {"SMS_CALLBACK_URL": f"{places.url}{PATH}/{token(settings['SECRET_KEY'])}"}
 
 
 def answers(url: str) -> bool:

@@ -18,12 +18,10 @@ from haven.files.storage import StorageFull
 from haven.insight.exports import service
 from haven.insight.exports.query import Plan
 from haven.insight.exports.writing import FORMATS, Teller, write
-from haven.insight.exports.xlsx import write_xlsx
 from haven.operations import jobs
 from haven.operations.jobs import Cancelled, job_session
 from tests.exports.conftest import AtJobs
-from tests.exports.reading import sheets_of
-from tests.support.builders import a_tenant, an_agency
+from tests.support.builders import an_agency
 
 MANY = 3_000
 _RUNS_IT = """
@@ -145,7 +143,7 @@ def asleep(engine: Engine) -> bool:
         return connection.execute(found).scalar_one() > 0
 
 
-@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_a_disk_without_room_is_said_in_words(at_jobs, engine, crowded, form, tmp_path):
     """The kernel's own answer of a full disk (ENOSPC), in the middle of the rows."""
     full = tmp_path / f"full.{form}"
@@ -159,19 +157,3 @@ def test_a_disk_without_room_is_said_in_words(at_jobs, engine, crowded, form, tm
         write(session, plan, full, form, teller)
     assert at_jobs.files() == []
     assert {path.name for path in tmp_path.iterdir()} <= {full.name, "full.errors", "exports"}
-
-
-def test_a_workbook_goes_on_on_another_sheet(at_jobs, engine):
-    agency_id = an_agency(engine)
-    for number in range(5):
-        a_tenant(engine, agency_id, full_name=f"Tenant {number}")
-    with scratch(at_jobs.runtime.settings) as folder, tenant_session(engine, agency_id) as session:
-        raw = session.connection().connection.driver_connection
-        assert raw is not None
-        with raw.cursor() as cursor:
-            teller = Teller(lambda *_: None, lambda: None)
-            plan = Plan.of("tenants", {"sort": "created_at"})
-            assert write_xlsx(cursor, plan, folder / "a.xlsx", teller, max_rows=3) == 5
-        sheets = sheets_of(folder / "a.xlsx")
-    names = [[row["full_name"] for row in sheet] for sheet in sheets]
-    assert names == [["Tenant 0", "Tenant 1"], ["Tenant 2", "Tenant 3"], ["Tenant 4"]]

@@ -1,14 +1,17 @@
-"""Arrow's process is within the memory that an export may take, however many rows there are."""
+"""An export takes no more memory for more rows: Arrow's process, and what writes a workbook."""
 
 from __future__ import annotations
 
+import tracemalloc
+import zipfile
 from itertools import islice, repeat
 from pathlib import Path
 
 import pytest
 
-from haven.insight.exports import parquet
+from haven.insight.exports import parquet, xlsx
 from haven.insight.exports.resources import RESOURCES
+from haven.insight.exports.sink import sink_of
 
 MOST_MIB = 150
 
@@ -32,3 +35,25 @@ def test_the_process_that_writes_parquet_stays_small(tmp_path, rows):
         assert writer.wait(60) == 0
     (peak_kib,) = (int(row.split()[1]) for row in status.splitlines() if row.startswith("VmHWM"))
     assert peak_kib / 1024 < MOST_MIB
+
+
+def test_a_workbook_is_written_without_keeping_its_rows(tmp_path):
+    resource = RESOURCES["payments"]
+    values = ["7" if field.kind in xlsx._NUMBERS else f"a text of {field.name}" for field in resource.fields]
+    line = ("\t".join(values) + "\n").encode()
+    rows = 8_000
+    with (
+        zipfile.ZipFile(tmp_path / "a.xlsx", "w", zipfile.ZIP_DEFLATED) as book,
+        xlsx._sheets_of(book, resource, tmp_path, xlsx.MAX_ROWS) as sheets,
+        sink_of(sheets, lambda: None) as (file, _),
+    ):
+        tracemalloc.start()
+        try:
+            for _ in range(rows):
+                file.write(line)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert sheets.count == rows
+    whole = zipfile.ZipFile(tmp_path / "a.xlsx").getinfo("xl/worksheets/sheet1.xml").file_size
+    assert peak < 4 * 2**20 < whole / 2

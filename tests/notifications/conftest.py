@@ -14,6 +14,7 @@ from haven.db.session import tenant_session
 from haven.leasing.models import Lease, Tenant
 from haven.notifications.models import Notification
 from tests.api.conftest import caller_of
+from tests.mpesa.conftest import post_office, receiver  # noqa: F401
 from tests.payments.conftest import House, house
 
 __all__ = ["caller_of", "house"]

@@ -14,12 +14,13 @@ from haven.embedded_servers import free_port
 from haven.leasing.models import Lease, Tenant
 from haven.notifications import sms
 from haven.notifications.channels import Message, NotReached, NotTaken, OptedOut, Undeliverable, Unknown
+from haven.notifications.delivery_reports import PATH, token
 from haven.notifications.models import Notification
 from haven.notifications.segments import is_gsm7, segments
 from haven.notifications.sms import send_sms
 from haven.operations.models import Job
 from haven.runtime import Runtime
-from tests.mpesa.conftest import running_simulator
+from tests.mpesa.conftest import running_simulator, wait_until
 from tests.notifications.conftest import reach, told
 from tests.support.builders import a_payment, a_phone
 from workers.runner import run_job
@@ -218,6 +219,61 @@ def test_how_many_sms_a_text_is(text, count):
 def test_the_alphabet_of_sms():
     assert is_gsm7("Kodi ya KES 25,000.00 @ £ è [x] €")
     assert not is_gsm7("Ngũgĩ")
+
+
+@pytest.fixture
+def reporting(receiver):
+    """A gateway that posts its reports, a hundred times as fast."""
+    with running_simulator("--speed", "100", "--sms-callback", receiver.url) as simulator:
+        yield simulator
+
+
+@pytest.mark.parametrize(
+    "ending, status, is_delivered, report",
+    [
+        ("0006", "SENT", True, "Success"),
+        ("0595", "FAILED", False, "Failed DeliveryFailure"),
+        ("0596", "FAILED", False, "Rejected UserInBlacklist"),
+    ],
+)
+def test_the_gateway_reports_what_became_of_an_sms(
+    app, engine, house, reporting, receiver, with_sms, ending, status, is_delivered, report
+):
+    phone = a_phone(ending)
+    reach(engine, house, email=None, phone=phone)
+    a_payment(house.engine, house.agency_id, house.lease_id)
+    runtime = Runtime.start(dataclasses.replace(with_sms, sms_url=reporting.url), engine)
+    assert run_job(runtime, house.agency_id, the_job(house)) == "SUCCEEDED"
+
+    (heard,) = receiver.wait_for(1)
+    # What was posted goes to Haven only now: with the simulator's haste it may come before the job is done.
+    hook = f"{PATH}/{token(app.extensions['haven'].settings.secret_key)}"
+    answer = app.test_client().post(hook, data=heard.body, content_type=heard.headers["Content-Type"])
+
+    assert answer.status_code == 200
+    (row,) = told(house)
+    assert (row.status, row.delivered_at is not None) == (status, is_delivered)
+    wait_until(lambda: sent_to(reporting, phone)[0]["report"] == report)
+    page = httpx.get(f"{reporting.url}/simulator/messages", timeout=10).text
+    assert f"<td>101</td><td>{report}</td>" in page
+
+
+def test_what_the_gateway_never_reports_and_what_nobody_hears(reporting, receiver, with_sms):
+    there = dataclasses.replace(with_sms, sms_url=reporting.url)
+    receiver.status = 404
+    phone, other = a_phone("0594"), a_phone("0008")
+    send_sms(there, a_message(phone))
+    send_sms(there, a_message(other))
+    wait_until(lambda: sent_to(reporting, other)[0]["report"])
+    assert sent_to(reporting, other)[0]["report"] == "Success, which was answered with 404"
+    assert sent_to(reporting, phone)[0]["report"] == ""
+    assert len(receiver.heard) == 1
+
+
+def test_who_is_not_asked_to_report_does_not(gateway, with_sms):
+    phone = a_phone("0007")
+    send_sms(with_sms, a_message(phone))
+    assert sent_to(gateway, phone)[0]["report"] == ""
 
 
 def test_mails_and_sms_can_be_read_in_a_browser_and_do_nothing_there(gateway, with_sms, tmp_path):

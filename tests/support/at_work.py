@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import subprocess
@@ -82,9 +83,12 @@ class AtWork:
             assert time.monotonic() < deadline, self.log.read_text()[-6000:]
             time.sleep(0.05)
 
-    def cancel(self, job_id: uuid.UUID) -> None:
+    def cancel(self, job_id: uuid.UUID) -> dt.datetime:
+        """Cancel a job; when, by the database's clock."""
         with jobs.job_session(self.runtime, self.agency, "user:tests") as session:
             jobs.cancel(session, job_id)
+            found: dt.datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return found
 
     def effects(self, job_id: uuid.UUID) -> int:
         with self.engine.connect() as connection:

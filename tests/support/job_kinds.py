@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from extensions.jobs import rows, watch
 from haven.notifications import mail
+from haven.operations import outbound
 from haven.operations.jobs import JobContext
 from haven.operations.kinds import KINDS, Kind
 
@@ -110,6 +111,13 @@ def one_try(kind: str) -> dict[str, Kind]:
     return {kind: replace(KINDS[kind], max_attempts=1)}
 
 
+def be_patient(timeout_s: float) -> None:
+    """Wait so long for a webhook's receiver, so that it is still waited for whatever the machine does meanwhile."""
+    assert outbound.post.__kwdefaults__ is not None
+    outbound.post.__kwdefaults__["timeout_s"] = timeout_s
+    KINDS["webhook_deliver"] = replace(KINDS["webhook_deliver"], timeout_s=int(timeout_s) + 60)
+
+
 def hurry(lease_s: float) -> None:
     """Leases of this length in this process, renewed and looked for accordingly, and half of it for a mail server."""
     mail._TIMEOUT_S = lease_s / 2  # type: ignore[misc]
@@ -128,12 +136,14 @@ def _write(context: JobContext, condition: str) -> None:
 
 
 def main() -> None:
-    """``TEST_LEASE_S``: see ``hurry``; ``TEST_ONE_TRY`` names a kind that has one attempt."""
+    """``TEST_LEASE_S``, ``TEST_WEBHOOK_S``: see ``hurry``, ``be_patient``; ``TEST_ONE_TRY`` names a kind with one attempt."""
     KINDS.update(KINDS_OF_TESTS)
     if "TEST_ONE_TRY" in os.environ:
         KINDS.update(one_try(os.environ["TEST_ONE_TRY"]))
     if "TEST_LEASE_S" in os.environ:
         hurry(float(os.environ["TEST_LEASE_S"]))
+    if "TEST_WEBHOOK_S" in os.environ:
+        be_patient(float(os.environ["TEST_WEBHOOK_S"]))
     if sys.argv[1] == "workers":
         from workers.__main__ import main as start
     else:

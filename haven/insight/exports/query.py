@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +18,10 @@ from haven.insight.exports.resources import RESOURCES, Exported, Field
 _OF_PAGES: Final = ("limit", "cursor", "include_total")
 # What makes a spreadsheet calculate a cell (OWASP, CSV injection): = + - @, tab, CR, LF, and the full-width four.
 _BEGINS_FORMULA: Final = tuple(map(ord, "=+-@\t\r\n＝＋－＠"))  # noqa: RUF001
-_TYPED: Final = ("money", "decimal", "integer", "instant", "date", "text")
+_FIRST_DAY: Final = dt.date(1900, 3, 1)
+"""Before it Excel counts the 29th of February 1900, which was none; it knows nothing before that year."""
+_LAST_DAY: Final = dt.date(9999, 12, 31)
+_DAY_ZERO: Final = dt.date(1899, 12, 30)
 _NUMBER: Final = r"^[+-][0-9 .]*$"
 """A phone number or an amount begins so too, and calculates nothing."""
 _JSON_AS_IT_IS: Final = "FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02'"
@@ -61,9 +65,9 @@ class Plan:
         """The columns as CSV shows them; ``safe``: no text begins as a formula does."""
         return self._select(lambda field: _neutral(field) if safe and field.is_free else _flat(field))
 
-    def typed(self) -> Select[Any]:
-        """The columns with their types; what is neither number nor time is text."""
-        return self._select(lambda field: field.column if field.kind in _TYPED else cast(_flat(field), Text))
+    def cells(self) -> Select[Any]:
+        """The columns as a sheet's cells have them: times are numbers of days, as Excel counts them."""
+        return self._select(_as_cell)
 
     def json(self) -> Select[Any]:
         """One column: each row as a JSON object, its values as the list's."""
@@ -105,6 +109,11 @@ def copy_csv(sql: str, *, header: bool) -> str:
     return f"COPY ({sql}) TO STDOUT (FORMAT csv, HEADER {str(header).lower()}, ENCODING 'UTF8')"
 
 
+def copy_text(sql: str) -> str:
+    """COPY of the statement, a row in a line whatever is in it, its values between tabs; nothing is an empty text."""
+    return f"COPY ({sql}) TO STDOUT (FORMAT text, NULL '', ENCODING 'UTF8')"
+
+
 def copy_json(sql: str) -> str:
     """COPY of a statement of JSON objects, one in a line."""
     return f"COPY ({sql}) TO STDOUT ({_JSON_AS_IT_IS}, ENCODING 'UTF8')"
@@ -118,6 +127,19 @@ def _neutral(field: Field) -> ColumnElement[Any]:
     column = field.column
     begins = func.ascii(column).in_(_BEGINS_FORMULA)
     return case((and_(begins, column.op("!~")(_NUMBER)), literal("'").concat(column)), else_=column)
+
+
+def _as_cell(field: Field) -> ColumnElement[Any]:
+    column = field.column
+    if field.kind == "instant":
+        days: Any = func.date_part("epoch", column) / 86_400.0 - (_DAY_ZERO - dt.date(1970, 1, 1)).days
+    elif field.kind == "date":
+        days = column - _DAY_ZERO
+    else:
+        return _flat(field)
+    # What Excel does not count is text, which is told from a number by the blank before it.
+    counted, told = cast(days, Text), literal(" ").concat(cast(column, Text))
+    return case((column.between(_FIRST_DAY, _LAST_DAY), counted), else_=told)
 
 
 def _as_in_list(field: Field) -> ColumnElement[Any]:

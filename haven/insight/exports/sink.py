@@ -26,6 +26,12 @@ class Compressor(Protocol):
     def flush(self) -> bytes: ...
 
 
+class Takes(Protocol):
+    """A file without a buffer, or what is one to a sink."""
+
+    def write(self, data: Any, /) -> int: ...
+
+
 class Sink(io.RawIOBase):
     """Writes to a file; tells after each piece; knows the SHA-256 of what is in the file.
 
@@ -33,7 +39,7 @@ class Sink(io.RawIOBase):
         told: called after each piece; what it raises ends the writing.
     """
 
-    def __init__(self, file: IO[bytes], told: Callable[[], None], compression: str | None = None) -> None:
+    def __init__(self, file: Takes, told: Callable[[], None], compression: str | None = None) -> None:
         self._file = file
         self._told = told
         self._compressor = _compressor(compression)
@@ -70,7 +76,7 @@ class Sink(io.RawIOBase):
 
 @contextmanager
 def sink_of(
-    file: IO[bytes], told: Callable[[], None], compression: str | None = None
+    file: Takes, told: Callable[[], None], compression: str | None = None
 ) -> Iterator[tuple[IO[bytes], Sink]]:
     """A buffer before ``file`` (which has none), and the sink between them; the buffer is emptied at the end.
 

@@ -38,7 +38,7 @@ def create_simulator(options: Options) -> Flask:
     _route_daraja(app, gate, express, paybill)
     _route_instructions(app, instructions)
     app.register_blueprint(Control(world, timetable, prompts, express, paybill).blueprint())
-    app.register_blueprint(Messages(options.mail_folder).blueprint())
+    app.register_blueprint(Messages(options.mail_folder, options.sms_callback, timetable).blueprint())
     app.add_url_rule("/", "page", lambda: _page(app))
     app.register_error_handler(DarajaError, lambda error: error_answer(world, chance, error))
     app.register_error_handler(HTTPException, lambda error: _http_error(world, chance, error))

@@ -53,6 +53,9 @@ DEFAULT_CONSUMER_SECRET: Final = "simulator-secret"  # noqa: S105 (it opens noth
     help="Rows of one answer of Pull Transactions.",
 )
 @click.option("--mail-folder", envvar="MAIL_FOLDER", default="", help="Mails to show at /simulator/messages.")
+@click.option(
+    "--sms-callback", envvar="SMS_CALLBACK_URL", default="", help="Where delivery reports of SMS are posted."
+)
 def simulator(
     host: str,
     port: int,
@@ -73,6 +76,7 @@ def simulator(
     register_once: bool,
     pull_page: int,
     mail_folder: str,
+    sms_callback: str,
 ) -> None:
     """Serve a stand-in for Safaricom's M-Pesa API, with phones that ring at / in a browser."""
     from haven.payments.mpesa.simulator.server import (
@@ -100,6 +104,7 @@ def simulator(
         register_once=register_once,
         pull_page=pull_page,
         mail_folder=mail_folder,
+        sms_callback=sms_callback,
     )
     click.echo(f"M-Pesa simulator on http://{host}:{port} ({mode} mode, speed {speed:g})")
     SimulatorServer(options, host, port).run()

@@ -2,6 +2,9 @@
 
 The last three digits of a phone choose what the gateway says: a code of its own (``403``, ``405``, ``406`` …), ``597`` that
 it is not available, ``598`` that it failed after it had sent the message. Any other is sent.
+
+What it has sent it reports two seconds later, in a form as Africa's Talking posts it: ``Success``, of ``595`` that it failed, of
+``596`` that the person has opted out; of ``594`` it never says anything.
 """
 
 from __future__ import annotations
@@ -15,13 +18,16 @@ import uuid
 from collections import deque
 from dataclasses import asdict, dataclass, field
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
 from haven.payments.mpesa.simulator.answers import json_answer
+from haven.payments.mpesa.simulator.courier import Timetable
 
 _STATUSES: Final = {
     401: "RiskHold",
@@ -38,6 +44,13 @@ _STATUSES: Final = {
 }
 _OF_ALL: Final = (402, 405)
 """Said of the whole request, without recipients."""
+_TAKEN: Final = 101
+_ARRIVES: Final = ("Success", "")
+_BECOMES: Final = {594: None, 595: ("Failed", "DeliveryFailure"), 596: ("Rejected", "UserInBlacklist")}
+"""Of what was sent: the status of its report, and the reason; None: there is no report."""
+_REPORTED_AFTER_S: Final = 2.0
+_REPORT_TIMEOUT_S: Final = 10.0
+_SAFARICOM: Final = "63902"
 _KEPT: Final = 500
 _SHOWN: Final = 200
 _NAME: Final = re.compile(r"[0-9a-f-]{36}", re.ASCII)
@@ -48,22 +61,30 @@ _STYLE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sms:
-    """One SMS that was handed over, and what the gateway made of it."""
+    """One SMS that was handed over, what the gateway made of it, and what it reported later."""
 
     id: str
     to: str
     sender: str
     text: str
     code: int
+    report: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """What was sent; ``mail_folder`` is where Haven writes its mails (empty: nowhere)."""
+    """What was sent.
+
+    Attributes:
+        mail_folder: where Haven writes its mails; empty: nowhere.
+        callback_url: where it hears what became of an SMS; empty: it does not.
+    """
 
     mail_folder: str
+    callback_url: str
+    timetable: Timetable
     sent: deque[Sms] = field(default_factory=lambda: deque(maxlen=_KEPT))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -92,7 +113,7 @@ class Messages:
         recipients = [self._take(phone, text) for phone in phones]
         if ending == 598:
             return Response("Gateway Time-out", 504, content_type="text/plain")
-        taken = sum(one["statusCode"] == 101 for one in recipients)
+        taken = sum(one["statusCode"] == _TAKEN for one in recipients)
         said = f"Sent to {taken}/{len(recipients)} Total Cost: KES {taken * 0.8:.4f}"
         return json_answer({"SMSMessageData": {"Message": said, "Recipients": recipients}}, 201)
 
@@ -107,7 +128,7 @@ class Messages:
         """SMS and mails, the newest first."""
         with self.lock:
             sms = list(self.sent)[::-1][:_SHOWN]
-        texts = "".join(_row(one.to, one.text, str(one.code)) for one in sms)
+        texts = "".join(_row(one.to, one.text, str(one.code), one.report) for one in sms)
         mails = "".join(
             _row(
                 str(mail["To"]),
@@ -118,7 +139,7 @@ class Messages:
         )
         return _html(
             "Messages",
-            f"<h1>Messages</h1><p>What Haven sent; none of it leaves this machine. The last number of an SMS is the gateway's answer: 101 is sent.</p><h2>E-mail</h2><table>{mails}</table>"
+            f"<h1>Messages</h1><p>What Haven sent; none of it leaves this machine. The number behind an SMS is the gateway's answer, 101 is sent; then comes what it reported later.</p><h2>E-mail</h2><table>{mails}</table>"
             f"<h2>SMS</h2><table>{texts}</table>",
         )
 
@@ -138,17 +159,43 @@ class Messages:
 
     def _take(self, phone: str, text: str) -> dict[str, Any]:
         ending = int(phone[-3:]) if phone[-3:].isdigit() else 0
-        code = ending if ending in _STATUSES else 101
+        code = ending if ending in _STATUSES else _TAKEN
         message_id = f"ATXid_{uuid.uuid4().hex}"
+        sms = Sms(message_id, phone, request.form.get("from", ""), text, code)
         with self.lock:
-            self.sent.append(Sms(message_id, phone, request.form.get("from", ""), text, code))
+            self.sent.append(sms)
+        becomes = _BECOMES.get(ending, _ARRIVES)
+        if code == _TAKEN and self.callback_url and becomes is not None:
+            self.timetable.after(_REPORTED_AFTER_S, partial(self._report, sms, *becomes))
         return {
             "statusCode": code,
             "number": phone,
             "status": _STATUSES.get(code, "Success"),
-            "cost": "KES 0.8000" if code == 101 else "0",
-            "messageId": message_id if code == 101 else "None",
+            "cost": "KES 0.8000" if code == _TAKEN else "0",
+            "messageId": message_id if code == _TAKEN else "None",
         }
+
+    def _report(self, sms: Sms, status: str, reason: str) -> None:
+        """Post what became of it, once (https://developers.africastalking.com/docs/sms/notifications)."""
+        form = {
+            "id": sms.id,
+            "status": status,
+            "phoneNumber": sms.to,
+            "networkCode": _SAFARICOM,
+            "retryCount": "0",
+        }
+        said = f"{status} {reason}".strip()
+        try:
+            with httpx.Client(timeout=_REPORT_TIMEOUT_S, trust_env=False) as client:
+                answer = client.post(
+                    self.callback_url, data=form | ({"failureReason": reason} if reason else {})
+                )
+            if answer.status_code >= 300:
+                said += f", which was answered with {answer.status_code}"
+        except httpx.HTTPError as error:
+            said += f", which nobody heard ({type(error).__name__})"
+        with self.lock:
+            sms.report = said
 
     def _mails(self) -> list[tuple[Path, EmailMessage]]:
         if not self.mail_folder or not Path(self.mail_folder).is_dir():

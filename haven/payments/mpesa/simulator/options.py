@@ -42,6 +42,7 @@ class Options:
         register_once: keep the first C2B addresses of a shortcode, as M-Pesa does in production.
         pull_page: rows of one answer of Pull Transactions.
         mail_folder: where Haven writes its mails, to be read on the page of messages; empty: nowhere.
+        sms_callback: where delivery reports of SMS are posted; empty: nowhere.
     """
 
     merchant: Merchant
@@ -59,3 +60,4 @@ class Options:
     register_once: bool = False
     pull_page: int = 1000
     mail_folder: str = ""
+    sms_callback: str = ""
