@@ -352,13 +352,17 @@ class Cache:
             key = self.keys.entry(place, version)
             entry = unpack(self.link.run(lambda client: client.get(key)))
         if entry is not None and known is None and keeps_locally:
-            self.local.put(self.keys.entry(place, version), entry)
+            self.local.put(self.keys.entry(place, version), entry, version)
         return version, entry
 
     def _remember(self, owner: str, tags: tuple[str, ...], version: str) -> None:
         if len(self._versions) >= _VERSIONS_KEPT:
             self._versions.clear()
+        before = self._versions.get((owner, tags))
         self._versions[owner, tags] = version
+        if before is not None and before != version:
+            # A version never comes back: what a write has cleared would lie here until other entries push it out.
+            self.local.forget(before)
 
     def _stored(self, place: Place) -> Entry | None:
         with contextlib.suppress(Unavailable):

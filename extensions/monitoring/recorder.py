@@ -155,7 +155,7 @@ class Recorder:
         """Copies of what this process alone has counted in these slots, the newest included."""
         with self._lock:
             self._fold()
-            return [Slot.unpack(slot.pack()) for slot in self.slots.kept.values() if slot.start in starts]
+            return self.slots.copies(starts)
 
     def start(self) -> None:
         """Start the thread that counts and sends, unless it runs."""
