@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from extensions import trace
 from extensions.caching.debts import Debts, NoDebts
 from extensions.caching.flights import Flight, Flights, Leases
 from extensions.caching.generations import Generations, Question
@@ -56,8 +57,8 @@ class Asked(NamedTuple):
 
     place: Place
     tags: tuple[str, ...]
-    lookup: str
-    """What a hit is called in statistics."""
+    hit: trace.Span
+    """A hit as statistics and traces know it."""
     question: Question
 
 
@@ -306,7 +307,8 @@ class Cache:
     def asked(self, place: Place) -> Asked:
         """What ``guess`` is asked for, to be kept for the next time."""
         tags = place.every_tag()
-        return Asked(place, tags, f"{place.namespace}:{HITS}", self.generations.question(place.owner, tags))
+        hit = trace.Span(trace.LOOKUP, f"{place.namespace}:{HITS}", 0.0, 0.0, False)
+        return Asked(place, tags, hit, self.generations.question(place.owner, tags))
 
     def guess(self, asked: Asked) -> Guess | None:
         """What ``fetch`` would answer if nothing has been cleared; ``is_right`` tells. None: ask ``fetch``.
@@ -329,7 +331,7 @@ class Cache:
         """Whether the guess counts, by Redis's answer to its question. Then it is a hit."""
         if not self.generations.is_at(guess.version, guess.question, answer):
             return False
-        self.statistics.count_hit(guess.asked.place.owner, guess.asked.lookup)
+        self.statistics.count_hit(guess.asked.place.owner, guess.asked.hit)
         return True
 
     # Redis

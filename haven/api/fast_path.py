@@ -34,7 +34,7 @@ from extensions.logs import (
     trace_id_of,
     write_request,
 )
-from extensions.monitoring.requests import ROUTE
+from extensions.monitoring.requests import REQUEST_ID, ROUTE
 from extensions.rate_limiting import RateLimiting
 from extensions.rate_limiting import State as Limiting
 from extensions.rate_limiting.ahead import Ahead
@@ -300,8 +300,8 @@ class FastPath:
         status, headers, body = as_wsgi(answer, fixed, call.environ.get("HTTP_IF_NONE_MATCH"))
         headers.append(("X-Request-ID", call.request_id))
         if admitted.standings:
-            headers += told(admitted.standings)
-        call.environ[ROUTE] = view.path
+            headers += told(admitted.standings, known.ahead.policy if known.ahead else "")
+        call.environ[ROUTE], call.environ[REQUEST_ID] = view.path, call.request_id
         start_response(status, headers)
         counted = call.counted
         answered = Answered(
