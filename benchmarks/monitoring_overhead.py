@@ -13,7 +13,7 @@ import gc
 import statistics
 import sys
 import time
-from typing import Any, Final
+from typing import Final
 
 from flask import Flask
 from sqlalchemy import create_engine

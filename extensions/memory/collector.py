@@ -106,4 +106,5 @@ def give_large_blocks_back() -> bool:
     except (OSError, AttributeError):
         return False
     rules = ((_M_MMAP_THRESHOLD, LARGE), (_M_TRIM_THRESHOLD, 4 * LARGE), (_M_ARENA_MAX, 1))
-    return all([mallopt(*rule) for rule in rules])
+    taken = [mallopt(*rule) for rule in rules]
+    return all(taken)
