@@ -5,7 +5,9 @@ With nobody listening ``add`` costs one look-up. Shared by extensions as ``hold_
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 SQL, CACHE, OUTSIDE, JSON = "sql", "cache", "outside", "json"
@@ -16,6 +18,9 @@ EVENT: Final = "event"
 """Nor is this work: something happened that is to be counted; its name is ``what:which``, such as ``payment:paid``."""
 SPANS_MOST: Final = 200
 """Of a longer trace the first so many are kept one by one, the others as their count and time."""
+
+
+_NOTHING: Final[Mapping[str, list[float]]] = MappingProxyType({})
 
 
 class Span(NamedTuple):
@@ -35,16 +40,15 @@ class Trace:
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
-        self.beyond: dict[str, list[float]] = {}
+        self.beyond: Mapping[str, list[float]] = _NOTHING
         """Kind → count and milliseconds of what ``spans`` has no room for."""
 
     def add(self, span: Span) -> None:
         if len(self.spans) < SPANS_MOST:
             self.spans.append(span)
             return
-        totals = self.beyond.setdefault(span.kind, [0, 0.0])
-        totals[0] += 1
-        totals[1] += span.ms
+        count, ms = self.beyond.get(span.kind, (0, 0.0))
+        self.beyond = {**self.beyond, span.kind: [count + 1, ms + span.ms]}
 
     def totals(self) -> dict[str, list[float]]:
         """Kind → how many, and their milliseconds together."""
@@ -87,3 +91,10 @@ def add(kind: str, name: str, started: float = 0.0, ms: float = 0.0, *, has_fail
     trace = _current.get()
     if trace is not None:
         trace.add(Span(kind, name, started, ms, has_failed))
+
+
+def add_span(span: Span) -> None:
+    """The same, for whoever keeps a span that is the same each time: the outcome of a look-up, an event."""
+    trace = _current.get()
+    if trace is not None:
+        trace.add(span)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from extensions import trace
 from extensions.caching.debts import Debts, NoDebts
 from extensions.caching.flights import Flight, Flights, Leases
 from extensions.caching.generations import Generations, Question
@@ -56,8 +57,8 @@ class Asked(NamedTuple):
 
     place: Place
     tags: tuple[str, ...]
-    lookup: str
-    """What a hit is called in statistics."""
+    hit: trace.Span
+    """A hit as statistics and traces know it."""
     question: Question
 
 
@@ -306,7 +307,8 @@ class Cache:
     def asked(self, place: Place) -> Asked:
         """What ``guess`` is asked for, to be kept for the next time."""
         tags = place.every_tag()
-        return Asked(place, tags, f"{place.namespace}:{HITS}", self.generations.question(place.owner, tags))
+        hit = trace.Span(trace.LOOKUP, f"{place.namespace}:{HITS}", 0.0, 0.0, False)
+        return Asked(place, tags, hit, self.generations.question(place.owner, tags))
 
     def guess(self, asked: Asked) -> Guess | None:
         """What ``fetch`` would answer if nothing has been cleared; ``is_right`` tells. None: ask ``fetch``.
@@ -329,7 +331,7 @@ class Cache:
         """Whether the guess counts, by Redis's answer to its question. Then it is a hit."""
         if not self.generations.is_at(guess.version, guess.question, answer):
             return False
-        self.statistics.count_hit(guess.asked.place.owner, guess.asked.lookup)
+        self.statistics.count_hit(guess.asked.place.owner, guess.asked.hit)
         return True
 
     # Redis
@@ -352,13 +354,17 @@ class Cache:
             key = self.keys.entry(place, version)
             entry = unpack(self.link.run(lambda client: client.get(key)))
         if entry is not None and known is None and keeps_locally:
-            self.local.put(self.keys.entry(place, version), entry)
+            self.local.put(self.keys.entry(place, version), entry, version)
         return version, entry
 
     def _remember(self, owner: str, tags: tuple[str, ...], version: str) -> None:
         if len(self._versions) >= _VERSIONS_KEPT:
             self._versions.clear()
+        before = self._versions.get((owner, tags))
         self._versions[owner, tags] = version
+        if before is not None and before != version:
+            # A version never comes back: what a write has cleared would lie here until other entries push it out.
+            self.local.forget(before)
 
     def _stored(self, place: Place) -> Entry | None:
         with contextlib.suppress(Unavailable):

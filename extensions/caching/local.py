@@ -18,33 +18,46 @@ class LocalEntries:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._lock = threading.Lock()
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[Entry, str]] = OrderedDict()
+        self._of: dict[str, set[str]] = {}
+        """Version → the keys of what is kept of it."""
         self.bytes = 0
 
     def get(self, key: str) -> Entry | None:
         with self._lock:
-            entry = self._entries.get(key)
-            if entry is not None:
-                self._entries.move_to_end(key)
-            return entry
+            kept = self._entries.get(key)
+            if kept is None:
+                return None
+            self._entries.move_to_end(key)
+            return kept[0]
 
-    def put(self, key: str, entry: Entry) -> None:
-        """Keep it, and let go of those used longest ago. One that is larger than a quarter of the whole is not kept."""
+    def put(self, key: str, entry: Entry, version: str = "") -> None:
+        """Keep it, and let go of those used longest ago. One that is larger than a quarter of the whole is not kept.
+
+        Args:
+            version: what ``forget`` is told when this, and all else that is of it, is served no more.
+        """
         size = entry.size + len(key)
         if size > self._most_bytes // 4:
             return
         with self._lock:
-            known = self._entries.pop(key, None)
-            self.bytes += size - (0 if known is None else known.size + len(key))
-            self._entries[key] = entry
+            self._drop(key)
+            self.bytes += size
+            self._entries[key] = entry, version
+            if version:
+                self._of.setdefault(version, set()).add(key)
             self._shrink(self._most_bytes)
 
     def drop(self, key: str) -> None:
         """Let go of one entry, where it is kept."""
         with self._lock:
-            entry = self._entries.pop(key, None)
-            if entry is not None:
-                self.bytes -= entry.size + len(key)
+            self._drop(key)
+
+    def forget(self, version: str) -> None:
+        """Let go of all that was kept of a version: nobody will ask for it again."""
+        with self._lock:
+            for key in list(self._of.get(version, ())):
+                self._drop(key)
 
     def release(self, share: float) -> int:
         """Let go of ``share`` (0 to 1) of the bytes; how many went."""
@@ -55,5 +68,16 @@ class LocalEntries:
 
     def _shrink(self, most_bytes: int) -> None:
         while self.bytes > most_bytes and self._entries:
-            key, entry = self._entries.popitem(last=False)
-            self.bytes -= entry.size + len(key)
+            self._drop(next(iter(self._entries)))
+
+    def _drop(self, key: str) -> None:
+        kept = self._entries.pop(key, None)
+        if kept is None:
+            return
+        entry, version = kept
+        self.bytes -= entry.size + len(key)
+        keys = self._of.get(version)
+        if keys is not None:
+            keys.discard(key)
+            if not keys:
+                del self._of[version]

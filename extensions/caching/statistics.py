@@ -61,10 +61,10 @@ class Statistics:
             trace.add(trace.LOOKUP, name)
         self._count(owner, name, field, number)
 
-    def count_hit(self, owner: str, name: str) -> None:
-        """``count`` of a hit, under its whole name ``namespace:hits``."""
-        trace.add(trace.LOOKUP, name)
-        self._count(owner, name, HITS, 1)
+    def count_hit(self, owner: str, hit: trace.Span) -> None:
+        """``count`` of a hit, by what is traced of it, which is the same each time; its name is ``namespace:hits``."""
+        trace.add_span(hit)
+        self._count(owner, hit.name, HITS, 1)
 
     def flush(self) -> None:
         """Add what was counted here to Redis; kept for the next time while that is away."""

@@ -19,7 +19,7 @@ _root: Final = logging.getLogger()
 
 
 def write(level: int, event: str, fields: dict[str, Any]) -> None:
-    """Log ``event``. ``fields`` are JSON, and hold no secret: they are written as they are.
+    """Log ``event``. ``fields`` are JSON, and hold no secret: they are written as they are. They are the line's from here on.
 
     The usual chain costs several times the line itself. It is taken where somebody else listens, or a person reads.
     """
@@ -29,11 +29,17 @@ def write(level: int, event: str, fields: dict[str, Any]) -> None:
     if handler is None:
         log.log(level, event, **fields)
         return
-    told = {"event": event, "level": _NAMES[level], "logger": LOGGER, "timestamp": datetime.now(UTC)}
-    line = orjson.dumps(fields | told, option=_OPTIONS)
+    fields |= {"event": event, "level": _NAMES[level], "logger": LOGGER, "timestamp": datetime.now(UTC)}
+    line = orjson.dumps(fields, option=_OPTIONS)
     with handler.lock:
-        handler.stream.write(line.decode())
-        handler.stream.flush()
+        # Past the layer that encodes text: it is in UTF-8, and what was written by that layer has been flushed.
+        stream = getattr(handler.stream, "buffer", None)
+        if stream is None:
+            handler.stream.write(line.decode())
+            stream = handler.stream
+        else:
+            stream.write(line)
+        stream.flush()
 
 
 def _only_handler() -> Any:

@@ -15,7 +15,7 @@ FULL: Final = 2
 
 LARGE: Final = 1_048_576
 """Bytes from which a block is large; reading a body or writing an answer mostly takes less, and goes without the system."""
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Of mallopt(3), from malloc.h."""
 
 
@@ -105,4 +105,6 @@ def give_large_blocks_back() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return all([mallopt(_M_MMAP_THRESHOLD, LARGE), mallopt(_M_TRIM_THRESHOLD, 4 * LARGE)])
+    rules = ((_M_MMAP_THRESHOLD, LARGE), (_M_TRIM_THRESHOLD, 4 * LARGE), (_M_ARENA_MAX, 1))
+    taken = [mallopt(*rule) for rule in rules]
+    return all(taken)

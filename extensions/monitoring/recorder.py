@@ -21,7 +21,8 @@ from typing import Any, Final
 from extensions import trace
 from extensions.contract import Metric
 from extensions.monitoring.requests import Call, Finished
-from extensions.monitoring.slots import Slot, Slots, labels_text, slot_start
+from extensions.monitoring.sketch import Sketch
+from extensions.monitoring.slots import SLOT_S, Slot, Slots, labels_text
 from extensions.monitoring.slow import slow_request
 from extensions.monitoring.store import Store
 
@@ -101,11 +102,11 @@ class Recorder:
         self.samplers: list[Sampler] = []
         """Asked every ten seconds for their numbers, which become history."""
         self.begin_anew()
+        _recorders.add(self)
         atexit.register(_flush_at_exit, weakref.ref(self))
 
     def begin_anew(self) -> None:
         """What a new process begins with: nothing of its parent's."""
-        self._process = os.getpid()
         self._waiting: deque[Finished | tuple[str, str, float, bool]] = deque(maxlen=_WAITING_MOST)
         self._open: dict[int, float] = {}
         self._lock = threading.Lock()
@@ -126,9 +127,7 @@ class Recorder:
         return len(self._open)
 
     def opened(self, call: Call) -> None:
-        """A request has come. The first of a process starts its thread: a fork takes none along."""
-        if self._process != os.getpid():
-            self.begin_anew()
+        """A request has come. The first of a process starts its thread."""
         if self._thread is None:
             self.start()
         # No reference to it: a call that its server forgets must be able to end.
@@ -141,26 +140,20 @@ class Recorder:
 
     def done(self, finished: Finished) -> None:
         """A piece of work is done that is no request: a job."""
-        if self._process != os.getpid():
-            self.begin_anew()
         self._waiting.append(finished)
 
     def observe(self, metric: str, value: float, labels: str = "", *, is_error: bool = False) -> None:
         """Count one value of any metric: a duration in ms, a size, a level."""
-        if self._process != os.getpid():
-            self.begin_anew()
         self._waiting.append((metric, labels, value, is_error))
 
     def own_slots(self, starts: frozenset[int]) -> list[Slot]:
         """Copies of what this process alone has counted in these slots, the newest included."""
         with self._lock:
             self._fold()
-            return [Slot.unpack(slot.pack()) for slot in self.slots.kept.values() if slot.start in starts]
+            return self.slots.copies(starts)
 
     def start(self) -> None:
         """Start the thread that counts and sends, unless it runs."""
-        if self._process != os.getpid():
-            self.begin_anew()
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -173,7 +166,8 @@ class Recorder:
         self._stopped.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=FLUSH_S)
-        if self._process == os.getpid():
+        # A child that has measured nothing has nothing to say, least of all by its parent's connections.
+        if self._thread is not None or self._waiting:
             self.flush()
 
     def sample_now(self) -> None:
@@ -218,15 +212,18 @@ class Recorder:
             one = self._waiting.popleft()
             if isinstance(one, Finished):
                 is_stream = one.content_type.startswith(_EVENT_STREAM)
-                kind = (slot_start(one.at), one.method, one.route, one.status, is_stream)
-                alike.setdefault(kind, []).append(one)
+                kind = (int(one.at) // SLOT_S, one.method, one.route, one.status, is_stream)
+                if (ones := alike.get(kind)) is None:
+                    alike[kind] = [one]
+                else:
+                    ones.append(one)
             else:
                 metric, labels, value, is_error = one
                 slot = self.slots.at(self.clock())
                 self.slots.sketch(slot, metric, labels).add(value, is_error=is_error)
         # Together, as what they share is looked up once: while they are counted no request is answered.
-        for (start, method, _, _, is_stream), ones in alike.items():
-            slot = self.slots.at(start)
+        for (number, method, _, _, is_stream), ones in alike.items():
+            slot = self.slots.at(number * SLOT_S)
             if method == JOB:
                 self._count_jobs(ones, slot)
             else:
@@ -235,34 +232,32 @@ class Recorder:
     def _count_jobs(self, ones: list[Finished], slot: Slot) -> None:
         kind = ones[0].route
         self._count_work(ones, f"{JOB} {kind}", slot)
+        taken = _taken(ones)
         for labels in ("", kind):
-            sketch = self.slots.sketch(slot, JOB, labels, len(ones))
-            for one in ones:
-                sketch.add(one.ms, is_error=one.is_error)
+            self.slots.sketch(slot, JOB, labels, len(ones)).merge(taken)
 
     def _count_requests(self, ones: list[Finished], slot: Slot, *, is_stream: bool) -> None:
         slots, count = self.slots, len(ones)
         first = ones[0]
         route = f"{first.method} {first.route}"
         self._count_work(ones, route, slot)
-        slots.sketch(slot, STATUS, str(first.status), count).tally(count, sum(one.ms for one in ones))
-        slots.sketch(slot, BYTES, route, count).tally(count, sum(one.bytes for one in ones))
+        taken = _taken(ones)
+        slots.sketch(slot, STATUS, str(first.status), count).tally(count, taken.sum)
+        slots.sketch(slot, BYTES, route, count).tally(count, sum([one.bytes for one in ones]))
         waited = [one.wait_ms for one in ones if one.wait_ms is not None]
         if waited:
             slots.sketch(slot, WAIT, "").add_all(waited)
         self._tell(ones)
-        values, errors = [one.ms for one in ones], sum(one.is_error for one in ones)
         if is_stream:
             # It is as long as its client listens: that says nothing of how fast the application is.
-            slots.sketch(slot, STREAM, route, count).add_all(values, errors)
+            slots.sketch(slot, STREAM, route, count).merge(taken)
             return
         for labels in ("", route):
-            slots.sketch(slot, HTTP, labels, count).add_all(values, errors)
-        for one in ones:
-            if one.ms >= self.rules.slow_ms:
-                kept = slow_request(one, self._fingerprint)
-                self.slow.append(kept)
-                self._slow_untold.append(kept)
+            slots.sketch(slot, HTTP, labels, count).merge(taken)
+        for one in [one for one in ones if one.ms >= self.rules.slow_ms]:
+            kept = slow_request(one, self._fingerprint)
+            self.slow.append(kept)
+            self._slow_untold.append(kept)
 
     def _tell(self, ones: list[Finished]) -> None:
         for told in self.on_finished:
@@ -277,23 +272,25 @@ class Recorder:
         lookups: dict[str, int] = {}
         count, ms = 0, 0.0
         for one in ones:
-            beyond = one.trace.beyond.get(trace.SQL, (0, 0.0))
-            count += int(beyond[0])
-            ms += beyond[1]
+            if one.trace.beyond:
+                beyond = one.trace.beyond.get(trace.SQL, (0, 0.0))
+                count += int(beyond[0])
+                ms += beyond[1]
             for span in one.trace.spans:
-                if span.kind == trace.LOOKUP:
-                    lookups[span.name] = lookups.get(span.name, 0) + 1
-                elif span.kind == trace.SQL:
+                kind, name, _, span_ms, has_failed = span
+                if kind == trace.LOOKUP:
+                    lookups[name] = lookups.get(name, 0) + 1
+                elif kind == trace.SQL:
                     count += 1
-                    ms += span.ms
-                    statement = self._statement(span.name)
-                    is_slow = span.ms >= self.rules.slow_statement_ms
-                    slots.sketch(slot, STATEMENT, statement.fingerprint).add(span.ms, is_error=is_slow)
+                    ms += span_ms
+                    statement = self._statement(name)
+                    is_slow = span_ms >= self.rules.slow_statement_ms
+                    slots.sketch(slot, STATEMENT, statement.fingerprint).add(span_ms, is_error=is_slow)
                     self._note(statement, one, route, is_slow=is_slow)
-                elif span.kind == trace.EVENT:
-                    slots.sketch(slot, EVENT, span.name).tally(1, 0.0)
-                elif span.kind == trace.OUTSIDE:
-                    slots.sketch(slot, OUTSIDE, span.name).add(span.ms, is_error=span.has_failed)
+                elif kind == trace.EVENT:
+                    slots.sketch(slot, EVENT, name).tally(1, 0.0)
+                elif kind == trace.OUTSIDE:
+                    slots.sketch(slot, OUTSIDE, name).add(span_ms, is_error=has_failed)
         for name, times in lookups.items():
             slots.sketch(slot, CACHE, name, times).tally(times, 0.0)
         slots.sketch(slot, SQL, route, len(ones)).tally(count, ms)
@@ -348,6 +345,13 @@ class Recorder:
             told(numbers)
 
 
+def _taken(ones: list[Finished]) -> Sketch:
+    """How long they took; of one status, so that all are errors or none is."""
+    taken = Sketch()
+    taken.add_all([one.ms for one in ones], len(ones) if ones[0].is_error else 0)
+    return taken
+
+
 def sampled(sampler: Sampler) -> list[Metric]:
     """The numbers of one source; none where it fails, which is logged."""
     try:
@@ -382,3 +386,16 @@ def _flush_at_exit(of: weakref.ref[Recorder]) -> None:
     recorder = of()
     if recorder is not None:
         recorder.stop()
+
+
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def _begin_anew_in_child() -> None:
+    for recorder in list(_recorders):
+        recorder.begin_anew()
+
+
+# A fork takes no thread along, and a lock as it is. Asking at each request which process this is would be a system call each.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew_in_child)

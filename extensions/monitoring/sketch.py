@@ -7,6 +7,7 @@ costs a method call for each of four steps, ours is sparse: most routes fill som
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ LEAST: Final = 1e-3
 MOST: Final = 1e15
 """What is over it counts as it: so there are at most 2,074 bins."""
 _MAPPING: Final = LogarithmicMapping(ACCURACY)
+_BINS_A_DOUBLING: Final = 1 / math.log1p(2 * ACCURACY / (1 - ACCURACY)) * math.log(2)
 _NOUGHT: Final = -1_000_000
 """The bin of nought: below all others, so that sorting puts it first."""
 
@@ -50,8 +52,7 @@ class Sketch:
         """Add many, of which so many were errors."""
         self.tally(len(values), sum(values), errors)
         bins = self.bins
-        for value in values:
-            key = _bin_of(value)
+        for key in map(_bin_of, values):
             bins[key] = bins.get(key, 0) + 1
 
     def tally(self, count: int, total: float, errors: int = 0) -> None:
@@ -132,7 +133,10 @@ def merged(sketches: Iterable[Sketch]) -> Sketch:
 
 
 def _bin_of(value: float) -> int:
-    return int(_MAPPING.key(min(value, MOST))) if value > LEAST else _NOUGHT
+    """The library's own, without its three calls: it is asked once for each request."""
+    if value <= LEAST:
+        return _NOUGHT
+    return math.ceil(math.log(min(value, MOST), 2) * _BINS_A_DOUBLING)  # noqa: FURB163  to the bit as the library
 
 
 def _value(key: int) -> float:

@@ -48,6 +48,8 @@ class Slot:
 class Slots:
     """The slots of this process: the one that is being filled, and those before it. Only one thread may use it.
 
+    One that is over and sent is kept packed: a thirtieth of its size, and seldom looked at again.
+
     Args:
         series_most: so many series in a slot; further ones of a metric are counted together.
     """
@@ -55,6 +57,7 @@ class Slots:
     def __init__(self, series_most: int) -> None:
         self._series_most = series_most
         self.kept: dict[int, Slot] = {}
+        self._packed: dict[int, bytes] = {}
         self.folded_together = 0
         """How often a value went to the labels ``(other)``."""
 
@@ -63,10 +66,24 @@ class Slots:
         start = slot_start(now)
         slot = self.kept.get(start)
         if slot is None:
-            slot = self.kept[start] = Slot(start)
-            for old in sorted(self.kept)[:-KEPT]:
-                del self.kept[old]
+            packed = self._packed.pop(start, None)
+            slot = self.kept[start] = Slot(start) if packed is None else Slot.unpack(packed)
+            self._pack_what_is_over(start)
+            for old in sorted((*self.kept, *self._packed))[:-KEPT]:
+                self.kept.pop(old, None)
+                self._packed.pop(old, None)
         return slot
+
+    def copies(self, starts: frozenset[int]) -> list[Slot]:
+        """The slots that began then, as they are now."""
+        packed = [one for start, one in self._packed.items() if start in starts]
+        packed += [slot.pack() for slot in self.kept.values() if slot.start in starts]
+        return [Slot.unpack(one) for one in packed]
+
+    def _pack_what_is_over(self, newest: int) -> None:
+        for start, slot in list(self.kept.items()):
+            if slot.is_sent and start < newest - SLOT_S:
+                self._packed[start] = self.kept.pop(start).pack()
 
     def sketch(self, slot: Slot, metric: str, labels: str, values: int = 1) -> Sketch:
         """The sketch of a series in the slot, made when it is the first time; for so many values."""

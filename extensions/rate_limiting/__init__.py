@@ -13,7 +13,7 @@ from flask_limiter._limits import RuntimeLimit  # what a limit yields; it has no
 
 from extensions.contract import Base, Health, Metric, Setting
 from extensions.rate_limiting.ahead import Ahead
-from extensions.rate_limiting.answers import refusal, sentence, tell
+from extensions.rate_limiting.answers import policy_of, refusal, sentence, tell
 from extensions.rate_limiting.control import Control
 from extensions.rate_limiting.rules import DEFAULT, RULE_PATTERN, Limits, RouteClass, Rule
 from extensions.rate_limiting.storage import SCHEME, WindowStorage
@@ -45,7 +45,7 @@ class State:
             return None
         rules = limits.rules_of(route_class)
         command = self.storage.packed(caller, rules)
-        return None if command is None else Ahead(caller, rules, command)
+        return None if command is None else Ahead(caller, rules, command, policy_of(rules))
 
 
 class RateLimiting(Base):

@@ -16,11 +16,12 @@ Environ = MutableMapping[str, Any]
 
 
 class Ahead(NamedTuple):
-    """The command that counts one request of ``caller`` in the limits ``rules``."""
+    """The command that counts one request of ``caller`` in the limits ``rules``, and what ``RateLimit-Policy`` says of them."""
 
     caller: str
     rules: Rules
     command: bytes
+    policy: str
 
     def counted(self, environ: Environ, answer: Any) -> Verdict | None:
         """The verdict in Redis's answer; None where the answer is an error: nothing was counted."""

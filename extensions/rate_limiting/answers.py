@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 from flask import Response, g
 
-from extensions.rate_limiting.counting import Standing, tightest
+from extensions.rate_limiting.counting import Rules, Standing, tightest
 from extensions.rate_limiting.strategy import noted
 
 _UNSAFE: Final = re.compile(r"[^ !#-\[\]-~]")
@@ -46,17 +46,23 @@ def tell(response: Response) -> Response:
     return response
 
 
-def told(standings: Sequence[Standing]) -> list[tuple[str, str]]:
-    """Both families of headers."""
+def policy_of(rules: Rules) -> str:
+    """What ``RateLimit-Policy`` says of limits: the same until an operator changes them."""
+    return ", ".join(f"{_quoted(name)};q={rule.amount};w={rule.window_ms // 1000}" for name, rule in rules)
+
+
+def told(standings: Sequence[Standing], policy: str = "") -> list[tuple[str, str]]:
+    """Both families of headers.
+
+    Args:
+        policy: ``policy_of`` the standings' limits, where that is at hand.
+    """
     least = tightest(standings)
-    policy = ", ".join(
-        f"{_quoted(one.name)};q={one.rule.amount};w={one.rule.window_ms // 1000}" for one in standings
-    )
     standing = ", ".join(
-        f"{_quoted(one.name)};r={one.left};t={_seconds(one.frees_in_ms)}" for one in standings
+        [f"{_quoted(one.name)};r={one.left};t={_seconds(one.frees_in_ms)}" for one in standings]
     )
     return [
-        ("RateLimit-Policy", policy),
+        ("RateLimit-Policy", policy or policy_of([(one.name, one.rule) for one in standings])),
         ("RateLimit", standing),
         ("X-RateLimit-Limit", str(least.rule.amount)),
         ("X-RateLimit-Remaining", str(least.left)),

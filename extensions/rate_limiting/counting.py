@@ -50,10 +50,10 @@ def tightest(standings: Iterable[Standing]) -> Standing:
 
 def verdict_of(rules: Rules, answer: Sequence[int]) -> Verdict:
     """What ``window.lua`` answered."""
-    standings = tuple(
+    standings = [
         Standing(name, rule, answer[2 * at + 1], answer[2 * at + 2]) for at, (name, rule) in enumerate(rules)
-    )
-    return Verdict(bool(answer[0]), standings)
+    ]
+    return Verdict(bool(answer[0]), tuple(standings))
 
 
 class SharedWindows:

@@ -34,7 +34,7 @@ from extensions.logs import (
     trace_id_of,
     write_request,
 )
-from extensions.monitoring.requests import ROUTE
+from extensions.monitoring.requests import REQUEST_ID, ROUTE
 from extensions.rate_limiting import RateLimiting
 from extensions.rate_limiting import State as Limiting
 from extensions.rate_limiting.ahead import Ahead
@@ -84,6 +84,9 @@ class Known:
     asked: Asked
     actor: str
     is_exempt: bool
+    words: tuple[Any, ...]
+    is_kept: bool = False
+    """Only what has had an answer is kept: what asks in other words each time, and gets an error, takes no room."""
     ahead: Ahead | None = None
     limits: Mapping[str, Rule] | None = None
     """What operators had put in force when ``ahead`` was made."""
@@ -187,13 +190,16 @@ class FastPath:
         known = self._known.get(words)
         # What Redis says of a token may change: then so may whose answer it gets.
         if known is None or known.seen is not seen:
-            if len(self._known) >= _KNOWN_KEPT:
-                self._known.clear()
             place = place_of(view.rule, seen.principal, view.path, query.encode("latin-1"), accept)
             asked = self._caching.cache.asked(place)
-            known = Known(seen, asked, seen.principal.actor, self._is_exempt(seen.principal))
-            self._known[words] = known
+            known = Known(seen, asked, seen.principal.actor, self._is_exempt(seen.principal), words)
         return known
+
+    def _keep(self, known: Known) -> None:
+        if len(self._known) >= _KNOWN_KEPT:
+            self._known.clear()
+        self._known[known.words] = known
+        known.is_kept = True
 
     def _ahead(self, view: View, known: Known) -> Ahead | None:
         """What counts the request; made anew when operators' limits were read again."""
@@ -283,6 +289,8 @@ class FastPath:
         self, view: View, admitted: Admitted, answer: Answer, call: Call, start_response: StartResponse
     ) -> Iterable[bytes]:
         known = admitted.known
+        if not known.is_kept:
+            self._keep(known)
         if answer.outcome != HIT:
             fixed = headers_of(answer) + self._headers
         else:
@@ -292,8 +300,8 @@ class FastPath:
         status, headers, body = as_wsgi(answer, fixed, call.environ.get("HTTP_IF_NONE_MATCH"))
         headers.append(("X-Request-ID", call.request_id))
         if admitted.standings:
-            headers += told(admitted.standings)
-        call.environ[ROUTE] = view.path
+            headers += told(admitted.standings, known.ahead.policy if known.ahead else "")
+        call.environ[ROUTE], call.environ[REQUEST_ID] = view.path, call.request_id
         start_response(status, headers)
         counted = call.counted
         answered = Answered(

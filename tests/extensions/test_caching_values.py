@@ -343,6 +343,36 @@ def test_the_local_copies_stay_within_their_bytes():
     assert local.bytes == 0
 
 
+def test_local_copies_of_a_version_go_when_it_is_over():
+    local = LocalEntries(100_000)
+    for number in range(20):
+        local.put(f"key{number}", Entry(0, 1, 0, b"", bytes(100)), "old" if number % 2 else "new")
+    local.put("key1", Entry(0, 1, 0, b"", bytes(50)), "new")
+    bytes_of_all = local.bytes
+    local.forget("old")
+    assert [local.get(f"key{number}") is not None for number in range(4)] == [True, True, True, False]
+    assert local.bytes == bytes_of_all - sum(100 + len(f"key{number}") for number in range(3, 20, 2))
+    local.forget("old")
+    local.forget("new")
+    assert local.bytes == 0
+
+
+def test_what_a_write_has_cleared_takes_no_room_in_the_process(redis_url, prefix):
+    cache = build_cache(redis_url, prefix=prefix)
+
+    def ask(number: int) -> None:
+        where = Place("makao", "rents", f"page {number}", ("lease",))
+        for _ in range(2):
+            cache.fetch(where, lambda: bytes(1000), lambda body: (b"", body), keeps_locally=True)
+
+    for number in range(5):
+        ask(number)
+    assert cache.local.bytes > 5000
+    cache.clear_tags("makao", ["lease"])
+    ask(0)
+    assert 1000 < cache.local.bytes < 2000
+
+
 def test_the_breaker_leaves_a_dead_backend_alone_and_tries_one_call_at_a_time():
     now = [0.0]
     breaker = Breaker(threshold=3, clock=lambda: now[0])

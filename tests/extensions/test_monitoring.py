@@ -463,6 +463,28 @@ def test_a_slot_sent_twice_counts_once(redis_url):
     assert Reader(recorder).window(60).one(HTTP).count == 1
 
 
+def test_a_slot_that_is_over_and_sent_is_kept_packed_and_loses_nothing(redis_url):
+    now = [float(int(time.time()) // SLOT_S * SLOT_S)]
+    store = Store(redis.Redis.from_url(redis_url), f"t{secrets.token_hex(6)}")
+    recorder = Recorder(store, clock=lambda: now[0])
+    first = int(now[0])
+    for turn in range(5):
+        recorder.observe(HTTP, 5.0 + turn)
+        recorder.flush()
+        now[0] += SLOT_S
+    assert len(recorder.slots.kept) == 2
+    starts = frozenset(first + SLOT_S * turn for turn in range(5))
+    own = {slot.start: slot.series[HTTP, ""] for slot in recorder.own_slots(starts)}
+    assert {start: sketch.count for start, sketch in own.items()} == dict.fromkeys(starts, 1)
+    assert own[first].max == pytest.approx(5.0, rel=0.02)
+    # What comes late is added to what there is, and sent again.
+    late = recorder.slots.at(first)
+    recorder.slots.sketch(late, HTTP, "").add(7.0)
+    assert recorder.slots.unsent() == [late]
+    recorder.flush()
+    assert Reader(recorder).window(100).one(HTTP).count == 6
+
+
 def test_keys_in_redis_end_by_themselves(make_app, redis_url):
     app = make_app(SLOW_REQUEST_THRESHOLD=0)
     ask(app, "/units/1")
