@@ -58,7 +58,7 @@ def live(state: State) -> dict[str, Any]:
 
     Each process sends what it has counted once a second; so old it may be.
     """
-    merged = state.reader.window(LIVE_S - SLOT_S, (HTTP,))
+    merged = state.reader.newest(LIVE_S - SLOT_S, HTTP)
     # Whole slots: from the beginning of the oldest until now.
     passed_s = LIVE_S - SLOT_S + time.time() % SLOT_S
     return {

@@ -164,6 +164,10 @@ def test_the_numbers_go_on_without_postgresql(app, settings, operator, answers):
     answers.acted()
 
 
+def body(part):
+    return part and part.body
+
+
 def test_nobody_waits_while_another_computes(app):
     answers = Answers(app.extensions["haven"].redis)
     answers.acted()
@@ -184,10 +188,10 @@ def test_nobody_waits_while_another_computes(app):
     assert other.get(name, 30, lambda: b"2") is None
     goes_on.set()
     thread.join()
-    assert found[0].body == b"1"
-    assert other.get(name, 30, lambda: b"2").body == b"1"
+    assert body(found[0]) == b"1"
+    assert body(other.get(name, 30, lambda: b"2")) == b"1"
     answers.acted()
-    assert other.get(name, 30, lambda: b"3").body == b"3"
+    assert body(other.get(name, 30, lambda: b"3")) == b"3"
 
 
 def test_what_was_computed_before_an_action_is_not_shown_after_it(app):
@@ -199,8 +203,8 @@ def test_what_was_computed_before_an_action_is_not_shown_after_it(app):
         return b"old"
 
     answers.get("of-another-test", 30, interrupted)
-    assert other.get("of-another-test", 30, lambda: b"new").body == b"new"
-    assert answers.get("of-another-test", 30, lambda: b"newer").body == b"new"
+    assert body(other.get("of-another-test", 30, lambda: b"new")) == b"new"
+    assert body(answers.get("of-another-test", 30, lambda: b"newer")) == b"new"
 
 
 def test_a_computing_that_fails_is_done_by_the_next(app):
@@ -208,4 +212,4 @@ def test_a_computing_that_fails_is_done_by_the_next(app):
     answers.acted()
     with pytest.raises(ZeroDivisionError):
         answers.get("of-a-third-test", 30, lambda: bytes(1 // 0))
-    assert answers.get("of-a-third-test", 30, lambda: b"1").body == b"1"
+    assert body(answers.get("of-a-third-test", 30, lambda: b"1")) == b"1"
