@@ -1,8 +1,9 @@
 """The operations page's poll before Flask: one exchange with Redis for whether the operator is signed in still, and what is new.
 
 As with lists (``haven/api/fast_path.py``) nothing that this process keeps is believed: the sign-in is read each time and must be
-byte for byte the one that was seen. Whatever is unusual, and whatever has to be computed, is the app's. A poll is counted in no
-rate limit: a page that stands open must not use up what its operator may ask.
+byte for byte the one that was seen. Whatever is unusual, and whatever has to be computed, is the app's. A poll that is answered
+here is in no rate limit and no measurement: a page that stands open must neither use up what its operator may ask nor change
+what it shows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from werkzeug.http import parse_cookie
 from extensions.caching import State as Caching
 from extensions.caching.link import Link, Unavailable
 from extensions.logs import Answered, Logs, offered_request_id, own_request_id, trace_id_of, write_request
-from extensions.monitoring.requests import ROUTE
 from haven.api.cached import EXTENSION
 from haven.identity.principals import Principals, Seen
 from haven.operations.ops_answers import ACTED, POLL, SEEN, Answers, Part, answer_of, stored_names
@@ -57,8 +57,8 @@ class Polls:
         if seen is None or parts is None:
             return self._behind(environ, start_response)
         body = answer_of(parts, environ.get(_SEEN, ""))
-        request_id = self._write(environ, began, len(body), seen)
-        environ[ROUTE] = POLL
+        self.answered += 1
+        request_id = self._id(environ, began, len(body), seen)
         own = [("X-Request-ID", request_id), ("Content-Length", str(len(body)))]
         start_response("200 OK", self._headers + own)
         return [body]
@@ -93,24 +93,25 @@ class Polls:
                 self._runtime.redis.hold_off.failed()
             return [None] * count
 
-    def _write(self, environ: Environ, began: float, size: int, seen: Seen) -> str:
-        """Write the line of the request; its id."""
+    def _id(self, environ: Environ, began: float, size: int, seen: Seen) -> str:
+        """The request's id. Of a poll the log says something only where it was slow: they are many, and all alike."""
+        ms = (time.perf_counter() - began) * 1000
         offered_id = offered_request_id(environ.get("HTTP_X_REQUEST_ID"))
-        answered = Answered(
-            method="GET",
-            route=POLL,
-            status=200,
-            ms=(time.perf_counter() - began) * 1000,
-            size=size,
-            caller=seen.principal.actor,
-            request_id=offered_id or own_request_id(),
-            trace_id=trace_id_of(environ.get("HTTP_TRACEPARENT")),
-            statements=0,
-            is_own_id=offered_id is None,
-        )
-        write_request(answered, self._slow_ms)
-        self.answered += 1
-        return answered.request_id
+        request_id = offered_id or own_request_id()
+        if ms >= self._slow_ms:
+            answered = Answered(
+                method="GET",
+                route=POLL,
+                status=200,
+                ms=ms,
+                size=size,
+                caller=seen.principal.actor,
+                request_id=request_id,
+                trace_id=trace_id_of(environ.get("HTTP_TRACEPARENT")),
+                is_own_id=offered_id is None,
+            )
+            write_request(answered, self._slow_ms)
+        return request_id
 
 
 def put_before(app: Flask, answers: Answers, headers: Iterable[tuple[str, str]]) -> None:

@@ -54,6 +54,23 @@ def test_a_poll_that_has_nothing_to_compute_never_comes_to_flask(operator, polls
     assert again.headers["X-Request-ID"] != first.headers["X-Request-ID"]
 
 
+def test_looking_at_the_numbers_does_not_change_them(operator, polls, answers):
+    def counted():
+        answers.acted()
+        routes = parts_of(operator)["history"]["board"]["endpoints"]
+        return sum(one["count"] for one in routes if one["route"] == "/ops/now")
+
+    recorder = operator.application.extensions["monitoring"].recorder
+    recorder.flush()
+    before, answered = counted(), polls.answered
+    for _ in range(20):
+        operator.get(NOW)
+    recorder.flush()
+    many = polls.answered - answered
+    assert many >= 10
+    assert counted() - before <= 20 - many + 2
+
+
 def test_what_the_page_has_is_not_sent_again(operator, answers):
     first = operator.get(NOW).get_json()
     tags = " ".join(part["tag"] for part in first.values())

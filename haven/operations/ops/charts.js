@@ -56,6 +56,8 @@ export class Charts {
     if (box.chart && box.theme === theme && box.width === width) return box.chart.setData(data);
     box.chart?.destroy();
     Object.assign(box, { theme, width, chart: new uPlot(this.options(box, width), data, box.plot) });
+    // What is said of the picture is its box's label.
+    box.chart.root.ariaHidden = "true";
   }
 
   options(box, width) {
