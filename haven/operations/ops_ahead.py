@@ -21,12 +21,12 @@ from extensions.caching.link import Link, Unavailable
 from extensions.logs import Answered, Logs, offered_request_id, own_request_id, trace_id_of, write_request
 from haven.api.cached import EXTENSION
 from haven.identity.principals import Principals, Seen
-from haven.operations.ops_answers import ACTED, POLL, SEEN, Answers, Part, answer_of, stored_names
+from haven.operations.ops_answers import ACTED, LIVE, POLL, SEEN, Answers, Part, answer_of, stored_names
 from haven.operations.ops_pages import COOKIE, PERMISSION
 from haven.runtime import Runtime
 
 Environ = dict[str, Any]
-Headers = list[tuple[str, str]]
+Live = Callable[[], Part | None]
 _SEEN: Final = f"HTTP_{SEEN.upper().replace('-', '_')}"
 
 
@@ -34,15 +34,19 @@ class Polls:
     """WSGI middleware around an app that has all its extensions and views.
 
     Args:
+        live: gives the live numbers, computed where they are old; they change most often, and need no Flask.
         headers: what every answer of the app has.
     """
 
-    def __init__(self, app: Flask, answers: Answers, link: Link, headers: Iterable[tuple[str, str]]) -> None:
+    def __init__(
+        self, app: Flask, answers: Answers, link: Link, live: Live, headers: Iterable[tuple[str, str]]
+    ) -> None:
         self.answered = 0
         """How many polls it has answered."""
         self._behind = app.wsgi_app
         self._answers = answers
         self._link = link
+        self._live = live
         self._headers = [*headers, ("Content-Type", "application/json"), ("Cache-Control", "no-store")]
         self._runtime: Runtime = app.extensions["haven"]
         self._principals: Principals = app.extensions["haven_principals"]
@@ -82,6 +86,8 @@ class Polls:
         for at, part in enumerate(old):
             young[part] = self._answers.read(names[part], told[2 * at], told[2 * at + 1], acted)
         found = {part: one for part, one in young.items() if one is not None and one.acted == acted}
+        if len(found) == len(names) - 1 and LIVE not in found and (live := self._live()) is not None:
+            found[LIVE] = live
         return found if len(found) == len(names) else None
 
     def _exchange(self, commands: bytes, count: int) -> list[Any]:
@@ -114,12 +120,12 @@ class Polls:
         return request_id
 
 
-def put_before(app: Flask, answers: Answers, headers: Iterable[tuple[str, str]]) -> None:
+def put_before(app: Flask, answers: Answers, live: Live, headers: Iterable[tuple[str, str]]) -> None:
     """Answer polls before Flask, where one Redis holds the sign-ins and the cache; a cluster takes more than one exchange."""
     runtime: Runtime = app.extensions["haven"]
     caching: Caching | None = app.extensions.get(EXTENSION)
     is_one = runtime.settings.cache_redis_url == runtime.settings.redis_url
     if caching is None or Logs.name not in app.extensions or not is_one or caching.cache.link.is_cluster:
         return
-    polls = Polls(app, answers, caching.cache.link, headers)
+    polls = Polls(app, answers, caching.cache.link, live, headers)
     app.extensions["haven_polls"] = app.wsgi_app = polls  # type: ignore[method-assign]

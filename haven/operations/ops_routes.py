@@ -26,6 +26,8 @@ from extensions.alerting import Alerting
 from extensions.contract import Metric
 from extensions.memory import NAME as MEMORY
 from extensions.memory import memory_optimizer
+from extensions.monitoring import NAME as MONITORING
+from extensions.monitoring import State
 from extensions.rate_limiting import RateLimiting
 from haven.api.encoding import encode, json_response
 from haven.api.guard import current_session, in_transaction, runtime
@@ -60,7 +62,7 @@ _WINDOW_MOST_S: Final = 30 * 86_400
 _SILENCE_MOST_MIN: Final = 7 * 24 * 60
 _LIVE_S: Final = 2.0
 _STATE_S: Final = 5.0
-_HISTORY_LIVES: Final = ((900, 5.0), (21_600, 30.0), (_WINDOW_MOST_S, 60.0))
+_HISTORY_LIVES: Final = ((900, 10.0), (21_600, 30.0), (_WINDOW_MOST_S, 60.0))
 """Up to which width of a window (s) its tables and charts stand for how long (s): a longer one changes more slowly."""
 _ANSWERS: Final = "haven_ops"
 
@@ -83,7 +85,11 @@ def mount(app: Flask) -> None:
 
 def put_before(app: Flask, headers: Iterable[tuple[str, str]]) -> None:
     """Let ``app``, with all its views, answer the page's polls before Flask."""
-    ops_ahead.put_before(app, app.extensions[_ANSWERS], headers)
+    answers: Answers = app.extensions[_ANSWERS]
+    state: State | None = app.extensions.get(MONITORING)
+    if state is not None:
+        compute = _part(lambda: ops_numbers.live(state))
+        ops_ahead.put_before(app, answers, lambda: answers.get(LIVE, _LIVE_S, compute), headers)
 
 
 @blueprint.route("/", methods=["GET"])
