@@ -148,6 +148,8 @@ def test_it_fits_in_both_themes_and_widths_and_all_of_it_can_be_read(page, alert
         )
         wide, seen = page.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
         assert wide <= seen
+        # A picture that is shrunk cannot be read.
+        wait(page, lambda: page.execute_script("return heat.width === heat.clientWidth * devicePixelRatio"))
         for theme in ("light", "dark"):
             page.execute_script(
                 "if (document.documentElement.dataset.theme !== arguments[0]) document.getElementById('theme').click()",

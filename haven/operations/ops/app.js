@@ -97,7 +97,7 @@ function numbers(now) {
 
 function history({ board, charts: found }) {
   charts.show(found);
-  heat(by_id("heat"), found);
+  draw_heat();
   routes.show(board.endpoints);
   put(by_id("slow"), ...(board.slow_requests.length ? board.slow_requests.map(waterfall) : [empty(`Nothing took longer than ${ms(board.slow_ms)}.`)]));
   statements(board.statements);
@@ -283,6 +283,10 @@ function theme(name) {
   document.documentElement.dataset.theme = name;
   by_id("theme").setAttribute("aria-pressed", String(name === "dark"));
   charts?.draw();
+  draw_heat();
+}
+
+function draw_heat() {
   if (told.history?.charts) heat(by_id("heat"), told.history.charts);
 }
 
@@ -310,5 +314,6 @@ by_id("filter").addEventListener("input", (event) => {
 });
 ranges();
 charts = new Charts(by_id("charts"), (zoom) => choose(view.range, zoom));
+new ResizeObserver(draw_heat).observe(by_id("heat").parentElement);
 document.addEventListener("visibilitychange", () => document.hidden || again());
 choose(300, null);
