@@ -26,6 +26,8 @@ async function act(path, body, button) {
     await again();
     return done;
   } catch (error) {
+    // What is shown may be why: somebody else was quicker.
+    await again();
     alert(`That did not work: ${error.message}`);
   } finally {
     button.disabled = false;
@@ -252,16 +254,18 @@ function alertRow(one) {
     if (!Number.isInteger(minutes) || minutes < 1 || minutes > SILENCE_MOST_MIN) return alert(`Say a whole number of minutes from 1 to ${number(SILENCE_MOST_MIN, 0)}.`);
     act("silences", { fingerprint: one.fingerprint, minutes, reason: "from the operations page" }, event.target);
   };
+  const labels = Object.entries(one.labels ?? {}).map((pair) => pair.join(" ")).join(", ");
+  const name = labels ? `${one.rule}, ${labels}` : one.rule;
   const can = one.state === "FIRING";
   const facts = `${one.state.toLowerCase()} · ${number(one.value, 3)} against ${number(one.threshold, 3)} · since ${when(one.started_at)}`;
   const who = one.acknowledged_by ? ` · taken by ${one.acknowledged_by}` : "";
   const quiet = one.silenced_until ? ` · silent until ${when(one.silenced_until)}` : "";
   return element(
     "div", { class: "alert", "data-severity": one.severity, "data-state": one.state },
-    element("b", {}, one.rule), element("span", {}, facts + who + quiet),
+    element("b", {}, one.rule), labels ? element("span", {}, labels) : null, element("span", {}, facts + who + quiet),
     can ? element("span", { class: "do" },
-      one.acknowledged_by ? "" : element("button", { type: "button", onclick: acknowledge, "aria-label": `Acknowledge ${one.rule}` }, "Acknowledge"),
-      element("button", { type: "button", onclick: silence, "aria-label": `Silence ${one.rule}` }, "Silence")) : null,
+      one.acknowledged_by ? "" : element("button", { type: "button", onclick: acknowledge, "aria-label": `Acknowledge ${name}` }, "Acknowledge"),
+      element("button", { type: "button", onclick: silence, "aria-label": `Silence ${name}` }, "Silence")) : null,
   );
 }
 
