@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 MIB: Final = 1_048_576
@@ -161,7 +163,7 @@ def _collections(stats: Stats, settings: Settings, gc_share: float) -> Iterator[
     longest = max(
         (one["pause_ms_max"] for process in _of(stats, "web") for one in process["gc"]), default=0.0
     )
-    if longest >= PAUSE_LONG_MS and not gc.get_freeze_count():
+    if longest >= PAUSE_LONG_MS and not _has_frozen(os.getpid()):
         yield _advice(
             f"A collection held everything up for {longest:.0f} ms. What is loaded before the fork need not be looked"
             " at each time: preload the application and call gc.freeze() in gunicorn's when_ready.",
@@ -177,6 +179,12 @@ def _collections(stats: Stats, settings: Settings, gc_share: float) -> Iterator[
             now,
             now * 10,
         )
+
+
+@lru_cache(maxsize=1)
+def _has_frozen(process_id: int) -> bool:  # noqa: ARG001  one answer for each
+    """Whether this process has frozen what it had loaded. Python counts that object by object: tens of milliseconds."""
+    return gc.get_freeze_count() > 0
 
 
 _LOOKS: Final[tuple[Callable[[Stats, Settings], Iterator[Advice]], ...]] = (

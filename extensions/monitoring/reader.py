@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from extensions.monitoring.recorder import Recorder
 from extensions.monitoring.sketch import Sketch
 from extensions.monitoring.slots import SLOT_S, Series, Slot, slot_start
-from extensions.monitoring.store import SLOTS_KEPT_S
+from extensions.monitoring.store import SLOTS_KEPT_S, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ _SERIES_BYTES: Final = 1500
 """What a series in a slot takes in memory, about: twenty bins in a dictionary."""
 _SETTLED_S: Final = 60
 """A slot that ended so long ago is not written any more, but by a process that could not reach Redis."""
+_RECENT_MOST: Final = 10
+"""Slots that may still be written, of which is kept what they held when they were last read."""
 _REREAD_S: Final = 300
 """How long a settled slot is believed: what a process sends late is seen after that."""
 
@@ -91,8 +93,12 @@ class Merged:
 
 @dataclass(slots=True)
 class _Read:
+    """A slot of all processes: their series together, and ``heads`` with none. ``packed`` is what it was read from."""
+
     at: float
     series: dict[Series, Sketch]
+    packed: list[bytes]
+    heads: list[Slot]
 
 
 class Reader:
@@ -105,6 +111,7 @@ class Reader:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._settled: dict[int, _Read] = {}
+        self._recent: dict[int, _Read] = {}
         self._lock = threading.Lock()
         self.history: History | None = None
 
@@ -122,6 +129,18 @@ class Reader:
             live_since = self._add_history(merged, self.history, since, metrics)
         live_since = max(live_since, slot_start(now - SLOTS_KEPT_S))
         self._add_live(merged, range(live_since, slot_start(now) + 1, SLOT_S))
+        return merged
+
+    def newest(self, window_s: float, metric: str) -> Merged:
+        """The last ``window_s`` seconds of one metric, all its labels together; up to an hour, and quickly: for what is asked all the time."""
+        now = self._recorder.clock()
+        merged = Merged()
+        starts = range(slot_start(now - window_s), slot_start(now) + 1, SLOT_S)
+        for series in self._slots(starts, merged.missing).values():
+            found = series.get((metric, ""))
+            if found is not None:
+                merged.add((metric, ""), found)
+        self._add_alive(merged)
         return merged
 
     def points(
@@ -184,8 +203,9 @@ class Reader:
     def forget(self) -> int:
         """Forget what was read before; about how many bytes."""
         with self._lock:
-            sizes = [len(read.series) for read in self._settled.values()]
+            sizes = [len(read.series) for reads in (self._settled, self._recent) for read in reads.values()]
             self._settled.clear()
+            self._recent.clear()
         return sum(sizes) * _SERIES_BYTES
 
     def _add_history(self, merged: Merged, history: History, since: int, metrics: Sequence[str]) -> int:
@@ -206,6 +226,9 @@ class Reader:
         for series in self._slots(starts, merged.missing).values():
             for name, sketch in series.items():
                 merged.add(name, sketch)
+        self._add_alive(merged)
+
+    def _add_alive(self, merged: Merged) -> None:
         alive = self._alive()
         merged.in_flight = sum(slot.in_flight for slot in alive) if alive else self._recorder.in_flight
         merged.processes = max(len(alive), 1)
@@ -214,10 +237,11 @@ class Reader:
         """The newest slot of each process that is alive."""
         now = time.time()
         starts = [slot_start(now - SLOT_S * ago) for ago in (2, 1, 0)]
+        read = self._recorder.store.read_packed(starts) or {}
         newest = {
             slot.process: slot
-            for slots in (self._recorder.store.read(starts) or {}).values()
-            for slot in slots
+            for start, packed in read.items()
+            for slot in self._read_of(start, packed, now).heads
         }
         return [slot for slot in newest.values() if now - slot.at <= ALIVE_S]
 
@@ -231,20 +255,35 @@ class Reader:
                 if start + SLOT_S + _SETTLED_S < now and now - read.at < _REREAD_S
             }
         wanted = [start for start in starts if start not in known]
-        read = self._recorder.store.read(wanted)
+        read = self._recorder.store.read_packed(wanted)
         if read is None:
             if self._recorder.store.is_there:
                 missing.append("other processes (Redis is away)")
             return self._own(starts)
-        fresh = {start: _merged_series(slots) for start, slots in read.items()}
+        fresh = {start: self._read_of(start, packed, now) for start, packed in read.items()}
         self._remember(fresh, now)
-        return {start: known.get(start) or fresh.get(start, {}) for start in starts}
+        series = {start: one.series for start, one in fresh.items()}
+        return {start: known.get(start) or series.get(start, {}) for start in starts}
 
-    def _remember(self, fresh: dict[int, dict[Series, Sketch]], now: float) -> None:
+    def _read_of(self, start: int, packed: list[bytes], now: float) -> _Read:
+        """What is packed; unpacked only where it is not what was read of this slot before."""
+        before = self._recent.get(start)
+        if before is not None and before.packed == packed:
+            return before
+        slots = unpacked(packed)
+        heads = [Slot(one.start, {}, one.in_flight, one.at, one.process) for one in slots]
+        read = _Read(now, _merged_series(slots), packed, heads)
         with self._lock:
-            for start, series in fresh.items():
+            self._recent[start] = read
+            for old in sorted(self._recent)[:-_RECENT_MOST]:
+                del self._recent[old]
+        return read
+
+    def _remember(self, fresh: dict[int, _Read], now: float) -> None:
+        with self._lock:
+            for start, read in fresh.items():
                 if start + SLOT_S + _SETTLED_S < now:
-                    self._settled[start] = _Read(now, series)
+                    self._settled[start] = _Read(now, read.series, [], [])
             for old in sorted(self._settled)[: -SLOTS_KEPT_S // SLOT_S]:
                 del self._settled[old]
 

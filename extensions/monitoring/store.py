@@ -103,6 +103,11 @@ class Store:
 
     def read(self, starts: Sequence[int]) -> dict[int, list[Slot]] | None:
         """The slots of every process that began then; None where Redis does not say."""
+        found = self.read_packed(starts)
+        return None if found is None else {start: unpacked(values) for start, values in found.items()}
+
+    def read_packed(self, starts: Sequence[int]) -> dict[int, list[bytes]] | None:
+        """The same as they are stored; ``unpacked`` makes slots of them."""
         if self._client is None:
             return None
         pipe = self._client.pipeline(transaction=False)
@@ -113,7 +118,7 @@ class Store:
         except redis.RedisError as error:
             self._failed(error)
             return None
-        return {start: _unpacked(values) for start, values in zip(starts, found, strict=True)}
+        return dict(zip(starts, found, strict=True))
 
     def slow(self, limit: int) -> list[dict[str, Any]] | None:
         """The slow requests of every process, the newest first; None where Redis does not say."""
@@ -188,7 +193,8 @@ def _told(one: Statement) -> bytes:
     )
 
 
-def _unpacked(values: Iterable[bytes]) -> list[Slot]:
+def unpacked(values: Iterable[bytes]) -> list[Slot]:
+    """The slots of processes, as they are stored."""
     found = []
     for value in values:
         try:

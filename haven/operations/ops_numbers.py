@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from extensions.monitoring import STATEMENT, State, stats
 from extensions.monitoring.reader import Merged, Point
-from extensions.monitoring.recorder import CACHE, EVENT, HTTP, OUTSIDE
+from extensions.monitoring.recorder import CACHE, EVENT, HTTP, JOB, OUTSIDE
 from extensions.monitoring.sketch import Sketch
 from extensions.monitoring.slots import SLOT_S
+from haven.operations.kinds import KINDS, QUEUES
 from haven.payments.funnel import STEPS
 
 LIVE_S: Final = 30
@@ -53,9 +54,11 @@ class Span:
 
 
 def live(state: State) -> dict[str, Any]:
-    """This second in a few numbers: requests a second, percentiles (ms), errors, in flight."""
-    state.recorder.flush()
-    merged = state.reader.window(LIVE_S - SLOT_S, (HTTP,))
+    """This moment in a few numbers: requests a second, percentiles (ms), errors, in flight.
+
+    Each process sends what it has counted once a second; so old it may be.
+    """
+    merged = state.reader.newest(LIVE_S - SLOT_S, HTTP)
     # Whole slots: from the beginning of the oldest until now.
     passed_s = LIVE_S - SLOT_S + time.time() % SLOT_S
     return {
@@ -68,9 +71,8 @@ def live(state: State) -> dict[str, Any]:
 
 
 def board(state: State, window_s: int) -> dict[str, Any]:
-    """The tables of a window: routes, cache, statements, slow requests, outside services, payments."""
-    state.recorder.flush()
-    merged = state.reader.window(window_s, (*stats.METRICS, STATEMENT, EVENT))
+    """The tables of a window: routes, cache, statements, slow requests, outside services, jobs, payments."""
+    merged = state.reader.window(window_s, (*stats.METRICS, STATEMENT, EVENT, JOB))
     told = state.recorder.statements_told(stats.fingerprints(merged))
     slow = state.recorder.store.slow(SLOW_REQUESTS)
     return {
@@ -78,13 +80,13 @@ def board(state: State, window_s: int) -> dict[str, Any]:
         "statements": stats.statements(merged, told, "total", STATEMENTS, only_slow=False),
         "slow_requests": slow if slow is not None else list(state.recorder.slow)[::-1][:SLOW_REQUESTS],
         "slow_ms": state.recorder.rules.slow_ms,
+        "jobs": _jobs(merged, window_s),
         "payments": _funnel(merged),
     }
 
 
 def charts(state: State, span: Span) -> dict[str, Any]:
     """Series over time, one value for each step; None where nothing was measured. Times in seconds since 1970, durations in ms."""
-    state.recorder.flush()
     step_s = span.step_s
     times = list(range(span.since // step_s * step_s, span.until, step_s))
     asked = [(HTTP, ""), (OUTSIDE, None), (CACHE, None), *((metric, None) for metric in _LEVELS.values())]
@@ -128,6 +130,22 @@ def queues_of(metrics: Iterable[Any], names: Sequence[str]) -> list[dict[str, An
         elif one.name == "jobs_attempts_total":
             row["outcomes"][one.labels["outcome"]] = int(one.value)
     return list(rows.values())
+
+
+def _jobs(merged: Merged, window_s: int) -> dict[str, dict[str, Any]]:
+    """Queue → attempts a minute, failed ones, and the percentile of how long they took (ms), in the window."""
+    of_queue = {name: Sketch() for name in QUEUES}
+    for kind, sketch in merged.of(JOB).items():
+        if kind in KINDS:
+            of_queue[KINDS[kind].queue].merge(sketch)
+    return {
+        name: {
+            "per_minute": round(sketch.count / window_s * 60, 3),
+            "failed": sketch.errors,
+            "p95": _short(sketch.quantiles((0.95,))[0]),
+        }
+        for name, sketch in of_queue.items()
+    }
 
 
 def _funnel(merged: Merged) -> dict[str, Any]:

@@ -1,20 +1,24 @@
 """``/ops``: what the operations page is made of, and what an operator does from it. For the cookie of ``ops_pages``.
 
-Answers are computed once a second (live) or every few seconds (all else) for all viewers of a process, and kept as bytes.
+What it shows is computed every few seconds for all viewers and kept as bytes (``ops_answers``), which are sent before Flask
+where nothing has to be computed (``ops_ahead``).
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from flask import Flask, Response, current_app, redirect, request
+import redis
+from flask import Flask, Response, current_app, g, redirect, request
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import NotFound as NoSuchFile
 from werkzeug.wrappers import Response as Answer
 
@@ -22,19 +26,22 @@ from extensions.alerting import Alerting
 from extensions.contract import Metric
 from extensions.memory import NAME as MEMORY
 from extensions.memory import memory_optimizer
-from extensions.monitoring.reader import Cached
+from extensions.monitoring import NAME as MONITORING
+from extensions.monitoring import State
 from extensions.rate_limiting import RateLimiting
 from haven.api.encoding import encode, json_response
 from haven.api.guard import current_session, in_transaction, runtime
 from haven.db.session import set_tenant
-from haven.errors import Invalid, NotSignedIn
+from haven.errors import HavenError, Invalid, NotSignedIn
 from haven.identity.principals import Principal
-from haven.operations import alert_service, breakers, job_queues, ops_numbers
+from haven.operations import alert_service, breakers, job_queues, ops_ahead, ops_numbers
 from haven.operations.kinds import QUEUES
+from haven.operations.ops_answers import HISTORY, LIVE, SEEN, STATE, Answers, answer_of, stored_names
 from haven.operations.ops_pages import blueprint, only_from_here, operator
 from haven.operations.performance_routes import monitoring_state, plan_of
 
-__all__ = ["blueprint", "mount"]
+__all__ = ["blueprint", "is_poll", "mount", "put_before"]
+log = logging.getLogger(__name__)
 
 _FILES: Final = {
     "app.js": "text/javascript",
@@ -53,14 +60,36 @@ _HEADERS: Final = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "same-
 _WINDOW_LEAST_S: Final = 60
 _WINDOW_MOST_S: Final = 30 * 86_400
 _SILENCE_MOST_MIN: Final = 7 * 24 * 60
-_LIVE_S: Final = 1.0
-_REST_S: Final = 5.0
-_CACHED: Final = "haven_ops"
+_LIVE_S: Final = 2.0
+_STATE_S: Final = 5.0
+_HISTORY_LIVES: Final = ((900, 10.0), (21_600, 30.0), (_WINDOW_MOST_S, 60.0))
+"""Up to which width of a window (s) its tables and charts stand for how long (s): a longer one changes more slowly."""
+_ANSWERS: Final = "haven_ops"
+
+
+class Asked(NamedTuple):
+    """A stretch of time for charts, and how far back tables reach (s)."""
+
+    span: ops_numbers.Span
+    window_s: int
+
+    @property
+    def life_s(self) -> float:
+        return next(life_s for most_s, life_s in _HISTORY_LIVES if self.window_s <= most_s)
 
 
 def mount(app: Flask) -> None:
     """Give ``app`` the answers that are kept for all viewers."""
-    app.extensions[_CACHED] = {"live": Cached(_LIVE_S), "rest": Cached(_REST_S)}
+    app.extensions[_ANSWERS] = Answers(app.extensions["haven"].redis)
+
+
+def put_before(app: Flask, headers: Iterable[tuple[str, str]]) -> None:
+    """Let ``app``, with all its views, answer the page's polls before Flask."""
+    answers: Answers = app.extensions[_ANSWERS]
+    state: State | None = app.extensions.get(MONITORING)
+    if state is not None:
+        compute = _part(lambda: ops_numbers.live(state))
+        ops_ahead.put_before(app, answers, lambda: answers.get(LIVE, _LIVE_S, compute), headers)
 
 
 @blueprint.route("/", methods=["GET"])
@@ -90,31 +119,18 @@ def asset(name: str) -> Response:
     return answer
 
 
-@blueprint.route("/live", methods=["GET"])
-def live() -> Response:
-    _let_in()
-    return _json(_kept("live").get("live", lambda: encode(ops_numbers.live(monitoring_state()))))
-
-
-@blueprint.route("/board", methods=["GET"])
-def board() -> Response:
+@blueprint.route("/now", methods=["GET"])
+def now() -> Response:
+    """All that the page shows, but for the parts that it has (``X-Ops-Seen``)."""
     principal = _let_in()
-    window_s = _number("window", 300, _WINDOW_LEAST_S, _WINDOW_MOST_S)
-    return _json(_kept("rest").get(("board", window_s), lambda: encode(_board(principal, window_s))))
-
-
-@blueprint.route("/charts", methods=["GET"])
-def charts() -> Response:
-    _let_in()
-    now = int(time.time())
-    until = _number("to", now, 0, now + 60)
-    since = _number("from", until - 300, until - _WINDOW_MOST_S, until - 10)
-    span = ops_numbers.Span(since, min(until, now + 1))
-    return _json(
-        _kept("rest").get(
-            ("charts", since, until), lambda: encode(ops_numbers.charts(monitoring_state(), span))
-        )
-    )
+    asked = _asked()
+    names = stored_names(request.query_string.decode("latin-1"))
+    parts = {
+        LIVE: _answers().get(names[LIVE], _LIVE_S, _part(lambda: ops_numbers.live(monitoring_state()))),
+        STATE: _answers().get(names[STATE], _STATE_S, _part(lambda: _state(principal))),
+        HISTORY: _answers().get(names[HISTORY], asked.life_s, _part(lambda: _history(asked))),
+    }
+    return _json(answer_of(parts, request.headers.get(SEEN, "")))
 
 
 @blueprint.route("/plan/<fingerprint>", methods=["GET"])
@@ -158,41 +174,93 @@ def requeue(queue: str) -> Response:
     count = job_queues.of_every_agency(
         here.engine, principal.actor, here.wake, job_queues.requeue, job_queues.known(queue)
     )
-    _kept("rest").forget()
+    _answers().acted()
     return _json(encode({"requeued": count}))
 
 
-def _board(principal: Principal, window_s: int) -> dict[str, Any]:
-    alerts, silences = _as_operator(
-        principal,
-        lambda: (
-            alert_service.recent(current_session(), state="OPEN", limit=50) + _resolved(),
-            alert_service.silences(current_session()),
-        ),
-    )
-    here = runtime()
+def is_poll() -> bool:
+    """Whether an operator's page asks for its numbers: such a request is counted in no rate limit."""
+    if request.endpoint != f"{blueprint.name}.{now.__name__}":
+        return False
+    try:
+        _let_in()
+    except HavenError:
+        return False
+    return True
+
+
+def _asked() -> Asked:
+    """The stretch of time that the page shows: ``window`` seconds until now, or ``from`` … ``to``."""
+    at = int(time.time())
+    if "from" not in request.args:
+        window_s = _number("window", 300, _WINDOW_LEAST_S, _WINDOW_MOST_S)
+        return Asked(ops_numbers.Span(at - window_s, at), window_s)
+    until = _number("to", at, 0, at + 60)
+    since = _number("from", until - 300, until - _WINDOW_MOST_S, until - 10)
+    # Tables are of a time that ends now.
+    window_s = min(max(at - since, _WINDOW_LEAST_S), _WINDOW_MOST_S)
+    return Asked(ops_numbers.Span(since, min(until, at + 1)), window_s)
+
+
+def _part(tell: Callable[[], dict[str, Any]]) -> Callable[[], bytes]:
+    """A part as JSON; where it cannot be told, why: the others are shown all the same."""
+
+    def compute() -> bytes:
+        try:
+            return encode(tell())
+        except HavenError as error:
+            return encode({"fault": error.detail})
+        except (SQLAlchemyError, redis.RedisError) as error:
+            log.warning("a part of the operations page could not be told (%s)", type(error).__name__)
+            return encode({"fault": "a server behind Haven does not answer"})
+
+    return compute
+
+
+def _history(asked: Asked) -> dict[str, Any]:
+    state = monitoring_state()
     return {
-        **ops_numbers.board(monitoring_state(), window_s),
-        "queues": ops_numbers.queues_of(_collected("jobs"), QUEUES),
-        "workers": next((one.value for one in _collected("jobs") if one.name == "jobs_workers"), None),
+        "board": ops_numbers.board(state, asked.window_s),
+        "charts": ops_numbers.charts(state, asked.span),
+    }
+
+
+def _state(principal: Principal) -> dict[str, Any]:
+    """What stands now: queues, connections, circuits, limits, memory, alerts."""
+    here, loaded = runtime(), current_app.extensions
+    jobs = _collected("jobs")
+    alerts = _alerts(principal) if Alerting.name in loaded else {"alerts": [], "silences": []}
+    return {
+        "queues": ops_numbers.queues_of(jobs, QUEUES),
+        "workers": next((one.value for one in jobs if one.name == "jobs_workers"), None),
         "pool": {
             one.name.removeprefix("database_pool_"): one.value
             for one in _collected("database")
             if "pool" in one.name
         },
         "breakers": breakers.standing(here.breakers, here.cache),
-        "limits": RateLimiting().report() if RateLimiting.name in current_app.extensions else None,
-        "memory": memory_optimizer.get_memory_stats() if MEMORY in current_app.extensions else None,
-        "advice": memory_optimizer.get_optimization_recommendations()
-        if MEMORY in current_app.extensions
-        else [],
-        "alerts": alerts if Alerting.name in current_app.extensions else [],
-        "silences": silences,
+        "limits": RateLimiting().report() if RateLimiting.name in loaded else None,
+        "memory": memory_optimizer.get_memory_stats() if MEMORY in loaded else None,
+        "advice": memory_optimizer.get_optimization_recommendations() if MEMORY in loaded else [],
+        **alerts,
     }
 
 
-def _resolved() -> list[dict[str, Any]]:
-    return alert_service.recent(current_session(), state="RESOLVED", limit=10)
+def _alerts(principal: Principal) -> dict[str, Any]:
+    """Alerts and silences; nothing of them, and that it is so, while PostgreSQL does not answer."""
+
+    def read() -> dict[str, Any]:
+        session = current_session()
+        rows = alert_service.recent(session, state="OPEN", limit=50)
+        rows += alert_service.recent(session, state="RESOLVED", limit=10)
+        return {"alerts": rows, "silences": alert_service.silences(session)}
+
+    try:
+        found: dict[str, Any] = _as_operator(principal, read)
+    except SQLAlchemyError as error:
+        log.warning("alerts could not be read for the operations page (%s)", type(error).__name__)
+        return {"alerts": None, "silences": []}
+    return found
 
 
 def _collected(name: str) -> list[Metric]:
@@ -201,16 +269,19 @@ def _collected(name: str) -> list[Metric]:
     return [metric for one in loaded if one.name == name for metric in one.collect()]
 
 
-def _kept(name: str) -> Cached:
-    found: Cached = current_app.extensions[_CACHED][name]
+def _answers() -> Answers:
+    found: Answers = current_app.extensions[_ANSWERS]
     return found
 
 
 def _let_in() -> Principal:
-    try:
-        return operator()
-    finally:
-        current_session().rollback()
+    """The operator, looked up once for a request."""
+    if (found := g.get("ops_operator")) is None:
+        try:
+            found = g.ops_operator = operator()
+        finally:
+            current_session().rollback()
+    return found  # type: ignore[no-any-return]
 
 
 def _act() -> Principal:
@@ -240,7 +311,7 @@ def _json(body: Any) -> Response:
 
 
 def _done() -> Response:
-    _kept("rest").forget()
+    _answers().acted()
     return Response(status=204)
 
 

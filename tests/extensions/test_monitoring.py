@@ -485,6 +485,27 @@ def test_a_slot_that_is_over_and_sent_is_kept_packed_and_loses_nothing(redis_url
     assert Reader(recorder).window(100).one(HTTP).count == 6
 
 
+def test_what_is_read_again_and_again_is_what_every_process_has_counted(redis_url):
+    prefix = f"t{secrets.token_hex(6)}"
+    one, other = (Recorder(Store(redis.Redis.from_url(redis_url), prefix, host)) for host in ("a", "b"))
+    often = Reader(one)
+    for count in range(1, 8):
+        for recorder in (one, other)[: 1 + count % 2]:
+            recorder.observe(HTTP, float(count))
+            recorder.observe(HTTP, 9.0, "GET /of-one-route")
+            recorder.flush()
+        now, fresh = often.newest(60, HTTP), Reader(one).window(60)
+        assert now.one(HTTP).pack() == fresh.one(HTTP).pack()
+        assert (now.processes, now.in_flight) == (fresh.processes, fresh.in_flight)
+        assert {label: one.pack() for label, one in often.window(60).of(HTTP).items()} == {
+            label: one.pack() for label, one in fresh.of(HTTP).items()
+        }
+    assert often.newest(60, HTTP).one(HTTP).count == 7 + 4
+    assert often.newest(60, HTTP).processes == 2
+    assert often.forget() > 0
+    assert often.newest(60, HTTP).one(HTTP).count == 7 + 4
+
+
 def test_keys_in_redis_end_by_themselves(make_app, redis_url):
     app = make_app(SLOW_REQUEST_THRESHOLD=0)
     ask(app, "/units/1")

@@ -18,7 +18,14 @@ from tests.support.builders import an_agency
 
 __all__ = ["caller_of"]
 OURS = {"Sec-Fetch-Site": "same-origin"}
-READS = ("/ops/live", "/ops/board?window=300", "/ops/charts")
+NOW = "/ops/now?window=300"
+
+
+def parts_of(client, query="window=300", **headers):
+    """The parts of the page, each without its tag."""
+    answer = client.get(f"/ops/now?{query}", headers=headers)
+    assert answer.status_code == 200, answer.text
+    return {name: part["is"] for name, part in answer.get_json().items()}
 
 
 def signed_in(caller_of, role):
@@ -38,11 +45,10 @@ def operator(caller_of):
 def test_the_page_is_for_operators_who_have_signed_in(app, caller_of):
     client = app.test_client()
     assert client.get("/ops/").headers["Location"] == "/ops/sign-in"
-    for path in READS:
-        assert client.get(path).status_code == 401
+    assert client.get(NOW).status_code == 401
     client, answer = signed_in(caller_of, "AGENCY_ADMIN")
     assert answer.status_code == 403
-    assert client.get("/ops/live").status_code == 401
+    assert client.get(NOW).status_code == 401
 
 
 @pytest.mark.req("A1")
@@ -52,34 +58,37 @@ def test_its_answers_are_whole(operator):
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    operator.get("/ops/live")
-    assert operator.get("/ops/live").get_json().keys() >= {"per_second", "p95", "in_flight", "missing"}
-    board = operator.get("/ops/board?window=300").get_json()
-    wanted = (
-        "endpoints statements slow_requests cache queues pool breakers limits memory alerts silences payments"
-    )
-    assert board.keys() >= set(wanted.split())
+    parts = parts_of(operator)
+    assert parts["live"].keys() >= {"per_second", "p95", "in_flight", "missing"}
+    state = "queues workers pool breakers limits memory advice alerts silences"
+    assert parts["state"].keys() == set(state.split())
+    board, charts = parts["history"]["board"], parts["history"]["charts"]
+    assert board.keys() >= set("endpoints statements slow_requests cache jobs payments missing".split())
     assert [one["step"] for one in board["payments"]["steps"]] == ["asked", "rung", "paid", "failed"]
-    charts = operator.get("/ops/charts").get_json()
+    assert board["jobs"].keys() == {one["queue"] for one in parts["state"]["queues"]}
     assert {len(values) for values in charts["series"].values()} == {len(charts["times"])}
 
 
 @pytest.mark.parametrize("span", [300, 3600, 86_400, 30 * 86_400 - 60])
 def test_a_chart_has_no_more_points_than_a_screen(operator, span):
     until = 1_800_000_000
-    found = operator.get(f"/ops/charts?from={until - span}&to={until}")
+    found = operator.get(f"/ops/now?from={until - span}&to={until}")
     assert found.status_code == 422, "that is in the future"
 
     until = int(time.time())
-    charts = operator.get(f"/ops/charts?from={until - span}&to={until}").get_json()
-    assert 10 <= len(charts["times"]) <= 401
+    for query in (f"from={until - span}&to={until}", f"window={span}"):
+        charts = parts_of(operator, query)["history"]["charts"]
+        assert 10 <= len(charts["times"]) <= 401
 
 
-@pytest.mark.parametrize("query", ["window=1", "window=x", "window=99999999"])
+@pytest.mark.parametrize(
+    "query", ["window=1", "window=x", "window=99999999", "from=x&to=5", "from=1&to=99999999999"]
+)
 def test_a_wrong_window_is_named(operator, query):
-    answer = operator.get(f"/ops/board?{query}")
-    assert answer.status_code == 422
-    assert answer.get_json()["errors"][0]["pointer"] == "/window"
+    for _ in range(2):
+        answer = operator.get(f"/ops/now?{query}")
+        assert answer.status_code == 422
+        assert answer.get_json()["errors"][0]["pointer"].lstrip("/") in ("window", "from", "to")
 
 
 def test_files_are_asked_for_again_only_when_they_change(operator):
@@ -114,13 +123,13 @@ def test_what_an_operator_does(operator):
             "/ops/silences", json={"fingerprint": "slow_responses", "minutes": minutes}, headers=OURS
         )
         assert answer.status_code == 422
-    board = operator.get("/ops/board?window=300").get_json()
+    before = parts_of(operator)["state"]
     rule = "error_rate"
     made = operator.post("/ops/silences", json={"fingerprint": f"{rule}/x", "minutes": 5}, headers=OURS)
     assert made.status_code in (204, 422), made.get_json()
     if made.status_code == 204:
-        after = operator.get("/ops/board?window=300").get_json()
-        assert len(after["silences"]) == len(board["silences"]) + 1
+        after = parts_of(operator)["state"]
+        assert len(after["silences"]) == len(before["silences"]) + 1
 
 
 def test_what_becomes_of_payments_is_counted_once_it_is_committed(engine):
@@ -160,10 +169,10 @@ def test_an_alert_that_fires_is_taken_and_silenced(app, operator):
         raise_alert(session, WEBHOOK_DISABLED, "webhook:of-this-test")
 
     def shown():
-        app.extensions["haven_ops"]["rest"].forget()
-        board = operator.get("/ops/board?window=300").get_json()
-        return next(one for one in board["alerts"] if one["labels"] == {"subject": "webhook:of-this-test"})
+        alerts = parts_of(operator)["state"]["alerts"]
+        return next(one for one in alerts if one["labels"] == {"subject": "webhook:of-this-test"})
 
+    app.extensions["haven_ops"].acted()
     alert = shown()
     assert (alert["state"], alert["acknowledged_by"]) == ("FIRING", None)
     path = f"/ops/alerts/{alert['id']}/acknowledge"

@@ -35,9 +35,13 @@ class Web:
 
 
 @contextmanager
-def running_web(environ: Mapping[str, str], folder: Path, **settings: str) -> Iterator[Web]:
-    """Start gunicorn with the settings ``environ``, those in upper case before them, and stop it at the end."""
-    port = free_port()
+def running_web(environ: Mapping[str, str], folder: Path, *, port: int = 0, **settings: str) -> Iterator[Web]:
+    """Start gunicorn with the settings ``environ``, those in upper case before them, and stop it at the end.
+
+    Args:
+        port: 0: any that is free.
+    """
+    port = port or free_port()
     log_file = folder / f"web-{port}.log"
     environ = clean_environ() | dict(environ) | {"BIND_HOST": "127.0.0.1", "PORT": str(port)} | settings
     with log_file.open("wb") as log:

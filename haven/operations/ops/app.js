@@ -1,17 +1,21 @@
-// The operations page. Live numbers each second, tables and charts each five; slower while nobody looks.
+// The operations page. It asks every two seconds for what it does not have yet; seldom while nobody looks.
 import { Charts, heat } from "./charts.js";
 import { element, empty, mib, ms, number, put, seconds, share, SortedTable, table, when } from "./tables.js";
 
 const RANGES = [["5 min", 300], ["15 min", 900], ["1 h", 3600], ["6 h", 21600], ["24 h", 86400], ["7 d", 604800], ["30 d", 2592000]];
-const [LIVE_MS, REST_MS, HIDDEN_TIMES] = [1000, 5000, 10];
+const [POLL_MS, HIDDEN_MS, SILENCE_MOST_MIN] = [2000, 30000, 10080];
 const by_id = (id) => document.getElementById(id);
 const view = { range: 300, zoom: null };
 const open = new Set();
+// What was told last, by part: its tag, and what it says.
+const tags = {};
+const told = { live: null, state: null, history: null };
+let answered_at = null;
 
 async function ask(path, options = {}) {
   const answer = await fetch(`/ops/${path}`, { credentials: "same-origin", redirect: "manual", signal: AbortSignal.timeout(8000), ...options });
   if (answer.status === 401 || answer.type === "opaqueredirect") return location.assign("/ops/sign-in");
-  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? `HTTP ${answer.status}`);
+  if (!answer.ok) throw Object.assign(new Error((await answer.json().catch(() => ({}))).detail ?? `HTTP ${answer.status}`), { status: answer.status });
   return answer.status === 204 ? null : answer.json();
 }
 
@@ -19,33 +23,66 @@ async function act(path, body, button) {
   button.disabled = true;
   try {
     const done = await ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-    await rest();
+    await again();
     return done;
   } catch (error) {
+    // What is shown may be why: somebody else was quicker.
+    await again();
     alert(`That did not work: ${error.message}`);
   } finally {
     button.disabled = false;
   }
 }
 
+// Text that is read aloud when it changes: so only then.
+function say(id, words) {
+  if (by_id(id).textContent !== words) by_id(id).textContent = words;
+}
+
 function state(name, words) {
   by_id("state").dataset.state = name;
-  by_id("state-words").textContent = words;
+  say("state-words", words);
   document.querySelector("main").dataset.old = name === "away";
 }
 
-async function live() {
+const question = () => (view.zoom ? `from=${view.zoom[0]}&to=${view.zoom[1]}` : `window=${view.range}`);
+
+async function poll() {
+  const asked = question();
   try {
-    const now = await ask("live");
-    if (!now) return;
-    const missing = now.missing.length ? `Not all of it can be read: ${now.missing.join(", ")}.` : "";
-    by_id("missing").hidden = !missing;
-    by_id("missing").textContent = missing;
-    state("ok", `live · ${now.processes} processes`);
-    numbers(now);
+    const found = await ask(`now?${asked}`, { headers: { "X-Ops-Seen": Object.values(tags).join(" ") } });
+    if (!found || asked !== question()) return;
+    answered_at = new Date();
+    for (const [part, { tag, is }] of Object.entries(found)) {
+      tags[part] = tag;
+      told[part] = is;
+    }
+    show(found);
   } catch (error) {
-    state("away", `no answer since ${new Date().toLocaleTimeString()}: old numbers`);
+    const since = answered_at ? `since ${answered_at.toLocaleTimeString("en-GB")}: old numbers` : "yet";
+    const why = error.status ? `refused (${error.message}), nothing new` : "no answer";
+    state("away", `${why} ${since}`);
   }
+}
+
+function show(found) {
+  if (told.live && !told.live.fault) {
+    state("ok", `live · ${told.live.processes} processes`);
+    numbers(told.live);
+  } else state("away", "no live numbers");
+  if (found.history && !told.history.fault) history(told.history);
+  if (found.state && !told.state.fault) standing(told.state);
+  if ((found.state || found.history) && told.state?.queues) queues(told.state, told.history?.board?.jobs ?? {});
+  missing();
+}
+
+function missing() {
+  const parts = [...(told.live?.missing ?? []), ...(told.history?.board?.missing ?? []), ...(told.history?.charts?.missing ?? [])];
+  if (told.state?.alerts === null) parts.push("alerts (PostgreSQL does not answer)");
+  for (const [part, is] of Object.entries(told)) if (is?.fault) parts.push(`${part} (${is.fault})`);
+  const words = parts.length ? `Not all of it can be read: ${[...new Set(parts)].join(", ")}.` : "";
+  by_id("missing").hidden = !words;
+  say("missing", words);
 }
 
 function numbers(now) {
@@ -60,33 +97,22 @@ function numbers(now) {
   put(by_id("numbers"), ...shown.map(([id, words, value, is_bad]) => element("div", { class: `number${is_bad ? " bad" : ""}`, id: `n-${id}` }, element("b", {}, value), element("span", {}, words))));
 }
 
-async function rest() {
-  // The same moment for all who look, so that what one asks for is there for the others.
-  const until = Math.floor(Date.now() / REST_MS) * (REST_MS / 1000);
-  const [from, to] = view.zoom ?? [until - view.range, until];
-  try {
-    const [board, found] = await Promise.all([ask(`board?window=${Math.max(60, view.zoom ? until - from : view.range)}`), ask(`charts?from=${from}&to=${to}`)]);
-    if (!board || !found) return;
-    charts.show(found);
-    heat(by_id("heat"), found);
-    tables(board);
-  } catch (error) {
-    console.info(`not read: ${error.message}`);
-  }
-}
-
-function tables(board) {
+function history({ board, charts: found }) {
+  charts.show(found);
+  draw_heat();
   routes.show(board.endpoints);
   put(by_id("slow"), ...(board.slow_requests.length ? board.slow_requests.map(waterfall) : [empty(`Nothing took longer than ${ms(board.slow_ms)}.`)]));
   statements(board.statements);
-  queues(board.queues, board.workers);
   payments(board.payments);
   cache(board.cache);
-  breakers(board.breakers);
-  processes(board.memory, board.advice);
-  pool(board.pool);
-  limits(board.limits);
-  alerts(board.alerts, board.silences);
+}
+
+function standing(now) {
+  breakers(now.breakers);
+  processes(now.memory, now.advice);
+  pool(now.pool);
+  limits(now.limits);
+  alerts(now.alerts, now.silences);
 }
 
 const routes = new SortedTable(by_id("routes"), "Requests by route, in the time shown", [
@@ -115,7 +141,7 @@ function waterfall(one) {
   const key = one.request_id;
   return element(
     "details", { class: "fall", open: open.has(key), ontoggle: (event) => open[event.target.open ? "add" : "delete"](key) },
-    element("summary", {}, element("b", {}, ms(one.ms)), ` ${one.method} ${one.route} · ${one.status} · ${when(one.at)}`),
+    element("summary", { "data-key": key }, element("b", {}, ms(one.ms)), ` ${one.method} ${one.route} · ${one.status} · ${when(one.at)}`),
     element("p", { class: "empty" }, `${parts} · request ${one.request_id}`), element("div", { class: "spans" }, ...spans),
   );
 }
@@ -138,22 +164,28 @@ async function explain({ fingerprint, text }, button) {
     by_id("plan-body").textContent = error.message;
   }
   by_id("plan").showModal();
-  by_id("plan").addEventListener("close", () => button.focus(), { once: true });
+  // The table may have been written anew meanwhile: the button is then another one.
+  const label = button.getAttribute("aria-label");
+  by_id("plan").addEventListener("close", () => document.querySelector(`[aria-label="${label}"]`)?.focus(), { once: true });
 }
 
-function queues(rows, workers) {
-  const again = (row) => row.outcomes.FAILED || row.outcomes.failed
-    ? element("button", { type: "button", onclick: async (event) => {
-        if (!confirm(`Run the failed jobs of ${row.queue} again, of every agency?`)) return;
-        const done = await act(`requeue/${row.queue}`, {}, event.target);
-        if (done) alert(`${done.requeued} jobs wait again.`);
-      } }, "Run failures again")
-    : "";
+function queues({ queues: rows, workers }, jobs) {
+  const of = (row) => jobs[row.queue] ?? {};
+  const has_failed = (row) => row.outcomes.FAILED || row.outcomes.failed || of(row).failed;
+  const again_button = (row) => element("button", { type: "button", "aria-label": `Run failures of ${row.queue} again`, onclick: (event) => run_again(row.queue, event.target) }, "Run failures again");
   const ends = (row) => Object.entries(row.outcomes).map(([name, count]) => `${name.toLowerCase()} ${number(count, 0)}`).join(", ") || "–";
   put(by_id("queues"), table(`${number(workers, 0)} workers`, [
-    ["Queue", (row) => row.queue], ["Waiting", (row) => number(row.waiting, 0), (row) => (row.waiting > 1000 ? "bad" : "")],
-    ["Oldest", (row) => (row.waiting ? seconds(row.oldest_s) : "–")], ["Attempts so far", ends], ["", again],
+    ["Queue", (row) => row.queue], ["", (row) => (has_failed(row) ? again_button(row) : "")],
+    ["Waiting", (row) => number(row.waiting, 0), (row) => (row.waiting > 1000 ? "bad" : "")],
+    ["Oldest", (row) => (row.waiting ? seconds(row.oldest_s) : "–")], ["A minute", (row) => number(of(row).per_minute, 2)],
+    ["Failed", (row) => number(of(row).failed, 0), (row) => (of(row).failed ? "bad" : "")], ["P95", (row) => ms(of(row).p95)], ["Attempts so far", ends],
   ], rows), element("p", { class: "empty" }, element("a", { href: "/ops/queues/" }, "Every job, in rq-dashboard")));
+}
+
+async function run_again(queue, button) {
+  if (!confirm(`Run the failed jobs of ${queue} again, of every agency?`)) return;
+  const done = await act(`requeue/${queue}`, {}, button);
+  if (done) alert(`${done.requeued} jobs wait again.`);
 }
 
 function payments({ steps, failed_by_code: codes }) {
@@ -207,6 +239,7 @@ function limits(found) {
 }
 
 function alerts(rows, silences) {
+  if (!rows) return put(document.querySelector("#alerts .body"), element("p", { class: "bad" }, "Alerts cannot be read: PostgreSQL does not answer."));
   const shown = rows.length ? rows.map(alertRow) : [empty("Nothing fires.")];
   const quiet = silences.map((one) => `${one.fingerprint ?? one.rule} until ${when(one.ends_at)}`).join("; ");
   put(document.querySelector("#alerts .body"), ...shown, quiet ? element("p", { class: "empty" }, `Silenced: ${quiet}`) : "");
@@ -215,19 +248,24 @@ function alerts(rows, silences) {
 function alertRow(one) {
   const acknowledge = (event) => act(`alerts/${one.id}/acknowledge`, { note: "" }, event.target);
   const silence = (event) => {
-    const minutes = Number(prompt("Send nothing of this alert for how many minutes?", "60"));
-    if (minutes > 0) act("silences", { fingerprint: one.fingerprint, minutes: Math.round(minutes), reason: "from the operations page" }, event.target);
+    const said = prompt("Send nothing of this alert for how many minutes?", "60");
+    if (said === null) return;
+    const minutes = Number(said);
+    if (!Number.isInteger(minutes) || minutes < 1 || minutes > SILENCE_MOST_MIN) return alert(`Say a whole number of minutes from 1 to ${number(SILENCE_MOST_MIN, 0)}.`);
+    act("silences", { fingerprint: one.fingerprint, minutes, reason: "from the operations page" }, event.target);
   };
+  const labels = Object.entries(one.labels ?? {}).map((pair) => pair.join(" ")).join(", ");
+  const name = labels ? `${one.rule}, ${labels}` : one.rule;
   const can = one.state === "FIRING";
   const facts = `${one.state.toLowerCase()} · ${number(one.value, 3)} against ${number(one.threshold, 3)} · since ${when(one.started_at)}`;
   const who = one.acknowledged_by ? ` · taken by ${one.acknowledged_by}` : "";
   const quiet = one.silenced_until ? ` · silent until ${when(one.silenced_until)}` : "";
   return element(
     "div", { class: "alert", "data-severity": one.severity, "data-state": one.state },
-    element("b", {}, one.rule), element("span", {}, facts + who + quiet),
+    element("b", {}, one.rule), labels ? element("span", {}, labels) : null, element("span", {}, facts + who + quiet),
     can ? element("span", { class: "do" },
-      one.acknowledged_by ? "" : element("button", { type: "button", onclick: acknowledge, "aria-label": `Acknowledge ${one.rule}` }, "Acknowledge"),
-      element("button", { type: "button", onclick: silence, "aria-label": `Silence ${one.rule}` }, "Silence")) : null,
+      one.acknowledged_by ? "" : element("button", { type: "button", onclick: acknowledge, "aria-label": `Acknowledge ${name}` }, "Acknowledge"),
+      element("button", { type: "button", onclick: silence, "aria-label": `Silence ${name}` }, "Silence")) : null,
   );
 }
 
@@ -241,23 +279,28 @@ function choose(range, zoom) {
   Object.assign(view, { range, zoom });
   for (const button of document.querySelectorAll("[data-range]")) button.setAttribute("aria-pressed", String(!zoom && Number(button.dataset.range) === range));
   by_id("zoom-out").hidden = !zoom;
-  rest();
+  delete tags.history;
+  again();
 }
 
 function theme(name) {
   document.documentElement.dataset.theme = name;
   by_id("theme").setAttribute("aria-pressed", String(name === "dark"));
   charts?.draw();
+  draw_heat();
 }
 
-function again(what, every_ms) {
-  let left = 0;
-  const tick = async () => {
-    if (document.hidden && left++ % HIDDEN_TIMES) return setTimeout(tick, every_ms);
-    await what();
-    setTimeout(tick, every_ms);
-  };
-  tick();
+function draw_heat() {
+  if (told.history?.charts) heat(by_id("heat"), told.history.charts);
+}
+
+let timer = null;
+
+async function again() {
+  clearTimeout(timer);
+  await poll();
+  clearTimeout(timer);
+  timer = setTimeout(again, document.hidden ? HIDDEN_MS : POLL_MS);
 }
 
 const prefers_dark = matchMedia("(prefers-color-scheme: dark)");
@@ -268,14 +311,13 @@ by_id("theme").addEventListener("click", () => {
   const name = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
   localStorage.setItem("haven-theme", name);
   theme(name);
-  rest();
 });
 by_id("filter").addEventListener("input", (event) => {
   routes.filter = event.target.value;
   routes.show();
 });
 ranges();
-charts = new Charts(by_id("charts"), (from, to) => choose(view.range, [from, to]));
+charts = new Charts(by_id("charts"), (zoom) => choose(view.range, zoom));
+new ResizeObserver(draw_heat).observe(by_id("heat").parentElement);
+document.addEventListener("visibilitychange", () => document.hidden || again());
 choose(300, null);
-again(live, LIVE_MS);
-again(rest, REST_MS);

@@ -12,15 +12,19 @@ const CHARTS = [
   ["Jobs that wait", [["jobs_waiting", "--violet", ""]], number],
 ];
 
+const [LEAST_S, MOST_S] = [30, 2592000];
+
 const clock = (at, wide) => new Date(at * 1000).toLocaleString("en-GB", wide ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" });
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Charts {
+  // on_zoom is given [from, to] in seconds since 1970, or null: back to the time that was chosen.
   constructor(where, on_zoom) {
     this.on_zoom = on_zoom;
+    this.newest = 0;
     this.boxes = CHARTS.map(([title, series, format]) => {
       const said = element("small");
-      const plot = element("div", { class: "plot", role: "img", tabindex: "0" });
+      const plot = element("div", { class: "plot", role: "img", tabindex: "0", "aria-describedby": "keys", onkeydown: (event) => this.keyed(event) });
       where.append(element("div", { class: "chart" }, element("h3", {}, title, said), plot));
       return { title, series, format, said, plot, chart: null };
     });
@@ -29,6 +33,7 @@ export class Charts {
 
   show(found) {
     this.found = found;
+    this.newest = Math.max(this.newest, found.times.at(-1) + found.step_s);
     this.draw();
   }
 
@@ -51,6 +56,8 @@ export class Charts {
     if (box.chart && box.theme === theme && box.width === width) return box.chart.setData(data);
     box.chart?.destroy();
     Object.assign(box, { theme, width, chart: new uPlot(this.options(box, width), data, box.plot) });
+    // What is said of the picture is its box's label.
+    box.chart.root.ariaHidden = "true";
   }
 
   options(box, width) {
@@ -72,7 +79,25 @@ export class Charts {
     if (chart.select.width < 5) return;
     const [from, to] = [chart.select.left, chart.select.left + chart.select.width].map((x) => Math.round(chart.posToVal(x, "x")));
     chart.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-    if (to - from >= 30) this.on_zoom(from, to);
+    this.zoomTo(from, to);
+  }
+
+  zoomTo(from, to) {
+    const end = Math.min(to, this.newest);
+    if (end - from >= LEAST_S) this.on_zoom([Math.max(from, end - MOST_S), end]);
+  }
+
+  // What dragging does, by keys.
+  keyed(event) {
+    if (!this.found || event.ctrlKey || event.metaKey || event.altKey) return;
+    const { times, step_s } = this.found;
+    const [from, to] = [times[0], times.at(-1) + step_s];
+    const quarter = Math.round((to - from) / 4);
+    const by_key = { "+": [quarter, -quarter], "=": [quarter, -quarter], "-": [-quarter, quarter], ArrowLeft: [-quarter, -quarter], ArrowRight: [quarter, quarter] };
+    if (event.key === "Escape") this.on_zoom(null);
+    else if (by_key[event.key]) this.zoomTo(from + by_key[event.key][0], to + by_key[event.key][1]);
+    else return;
+    event.preventDefault();
   }
 
   hover(box, chart) {

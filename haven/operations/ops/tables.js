@@ -11,9 +11,17 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+// Who has the keyboard in what is written anew keeps it; and what scrolls can be reached by it.
 export function put(where, ...children) {
+  const held = where.contains(document.activeElement) ? document.activeElement : null;
   where.replaceChildren(...children);
+  where.tabIndex = where.scrollHeight > where.clientHeight || where.scrollWidth > where.clientWidth ? 0 : -1;
+  if (!held || held === where) return;
+  const same = [...where.querySelectorAll("a, button, summary")].find((one) => sign(one) === sign(held));
+  (same ?? where).focus({ preventScroll: true });
 }
+
+const sign = (one) => one.dataset.key ?? one.getAttribute("aria-label") ?? one.textContent;
 
 export const empty = (words) => element("p", { class: "empty" }, words);
 
@@ -39,11 +47,9 @@ export class SortedTable {
     const sorted = rows
       .filter((row) => this.columns[0][1](row).toLowerCase().includes(this.filter.toLowerCase()))
       .sort((one, other) => this.compare(value(one), value(other)));
-    const focused = document.activeElement?.dataset?.sort;
     if (!rows.length) return put(this.where, empty("No requests in this time."));
     if (!sorted.length) return put(this.where, empty(`No route has “${this.filter}” in it.`));
     put(this.where, table(this.caption, this.columns, sorted, { head: this.columns.map((column, at) => this.heading(column, at)) }));
-    if (focused !== undefined) this.where.querySelector(`[data-sort="${focused}"]`)?.focus();
   }
 
   compare(one, other) {
@@ -61,7 +67,7 @@ export class SortedTable {
     };
     return element(
       "th", { scope: "col", "aria-sort": is_this ? (this.down ? "descending" : "ascending") : "none" },
-      element("button", { type: "button", "data-sort": at, onclick: sort }, name + arrow),
+      element("button", { type: "button", "data-sort": at, "data-key": `sort ${at}`, onclick: sort }, name + arrow),
     );
   }
 }
