@@ -15,10 +15,12 @@ from sqlalchemy.orm import Session
 
 from haven.db.base import new_id
 from haven.db.session import tenant_of
+from haven.db.statements import Statement
 from haven.identity.models import Agency
 from haven.notifications.models import Notification
 from haven.notifications.texts import compose, compose_mail
 from haven.operations.jobs import submit
+from haven.operations.webhooks import WANTED_BY, send_to
 
 SEND: Final = "notification_send"
 
@@ -70,6 +72,10 @@ _INTO: Final = (
 )
 _ONCE: Final = " ON CONFLICT ON CONSTRAINT notification_once_key DO NOTHING RETURNING about_id"
 QUEUE: Final = text(_INTO + _WORDS + _ONCE)
+_ANNOUNCE: Final = Statement(
+    f"WITH queued AS ({_INTO} {_WORDS} {_ONCE})"  # noqa: S608  nobody's text
+    f" SELECT (SELECT count(*) FROM queued), ARRAY({WANTED_BY})"
+)
 _OF_EACH: Final = reduce(
     lambda words, name: words.replace(f":{name}", f"thing.{name}"),
     ("about_id", "lease_id", "tenant_id", "texts"),
@@ -103,6 +109,15 @@ def queue(
     if queued:
         submit(session, SEND, {"about_id": str(about_id), "kind": kind, "occasion": occasion})
     return queued
+
+
+def announce(session: Session, event: str, kind: str, about_id: uuid.UUID, facts: dict[str, Any]) -> None:
+    """Tell webhooks of an ``event`` and people of the same thing (see ``queue``): one statement where nobody is to be told."""
+    values = values_of(session, kind, about_id, facts) | {"event": event}
+    queued, wanted_by = _ANNOUNCE.row(session, **values)
+    send_to(session, wanted_by, event, [facts])
+    if queued:
+        submit(session, SEND, {"about_id": str(about_id), "kind": kind, "occasion": ""})
 
 
 def queue_many(session: Session, kind: str, facts: Mapping[uuid.UUID, Mapping[str, Any]]) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -25,14 +23,6 @@ _BODY_TIMEOUT_S: Final = 5.0
 _KEPT_HEADERS: Final = ("Content-Type", "Businessshortcode", "User-Agent", "X-Forwarded-For", "X-Request-Id")
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """What was kept; ``is_refused``: it is not to be applied."""
-
-    id: uuid.UUID
-    is_refused: bool
-
-
 @blueprint.post("/stk/<string:token>")
 def stk(token: str) -> Response:
     """The outcome of a push."""
@@ -52,9 +42,9 @@ def validation(token: str) -> Response:
     body = body_within(_BODY_TIMEOUT_S)
     code = service.ACCEPTED
     try:
-        stored = _store(token, body, "C2B_VALIDATION")
-        if not stored.is_refused:
-            code = service.validate_payment(session, stored.id)
+        kept, is_refused = _store(token, body, "C2B_VALIDATION")
+        if not is_refused:
+            code = service.validate_payment(session, kept.id)
             session.commit()
     except NotFound:
         raise
@@ -72,21 +62,21 @@ def _stored_and_applied(token: str, kind: service.CallbackKind) -> Response:
     too long is a 413; of one that does not come in whole in time what came is kept, to be rejected.
     """
     session = current_session()
-    stored = _store(token, body_within(_BODY_TIMEOUT_S), kind)
-    if stored.is_refused:
+    kept, is_refused = _store(token, body_within(_BODY_TIMEOUT_S), kind)
+    if is_refused:
         return json_response(_ACCEPTED)
     try:
-        outcome = service.apply_callback(session, stored.id)
+        outcome = service.apply_callback(session, kept)
         session.commit()
-        log.info("callback_applied", inbox_id=str(stored.id), outcome=outcome)
+        log.info("callback_applied", inbox_id=str(kept.id), outcome=outcome)
     except Exception:
         session.rollback()
-        log.exception("callback_kept_for_later", inbox_id=str(stored.id))
+        log.exception("callback_kept_for_later", inbox_id=str(kept.id))
     return json_response(_ACCEPTED)
 
 
-def _store(token: str, body: bytes, kind: service.CallbackKind) -> _Stored:
-    """Keep what came, and commit.
+def _store(token: str, body: bytes, kind: service.CallbackKind) -> tuple[service.KeptCallback, bool]:
+    """Keep what came, and commit; and whether it is refused, so not to be applied.
 
     Raises:
         NotFound: the token is none of ours.
@@ -95,7 +85,7 @@ def _store(token: str, body: bytes, kind: service.CallbackKind) -> _Stored:
     tell_along(session)
     headers = {name: request.headers[name] for name in _KEPT_HEADERS if name in request.headers}
     refused = service.refusal(runtime().settings, request.remote_addr)
-    inbox_id = service.store_callback(
+    kept = service.store_callback(
         session,
         token=token,
         body=body,
@@ -105,7 +95,7 @@ def _store(token: str, body: bytes, kind: service.CallbackKind) -> _Stored:
         refused=refused,
     )
     session.commit()
-    if inbox_id is None:
+    if kept is None:
         log.warning("callback_with_unknown_token", address=request.remote_addr, kind=kind)
         raise NotFound("There is no such address.")
-    return _Stored(inbox_id, is_refused=refused is not None)
+    return kept, refused is not None

@@ -79,11 +79,12 @@ def masked(phone: str) -> str:
 def keep(house: House, token: str, body: bytes, kind: Any = "C2B_CONFIRMATION") -> Any:
     """Store a callback without applying it; its id in the inbox."""
     with Session(house.engine) as session:
-        inbox_id = payments.store_callback(
+        kept = payments.store_callback(
             session, token=token, body=body, headers={}, address="196.201.212.69", kind=kind
         )
         session.commit()
-    return inbox_id
+    assert kept is not None
+    return kept.id
 
 
 def hear(house: House, token: str, body: bytes, kind: Any = "C2B_CONFIRMATION") -> Any:
