@@ -90,7 +90,7 @@ _ALLOCATE: Final = """
       UPDATE payment p
          SET allocated = p.allocated + s.amount, version = p.version + 1, updated_at = now()
         FROM (SELECT payment_id, sum(amount) AS amount FROM share GROUP BY payment_id) s
-       WHERE p.agency_id = :agency_id AND p.id = s.payment_id AND {spent}
+       WHERE p.agency_id = :agency_id AND p.id = s.payment_id
     )
     SELECT lease_id, payment_id, invoice_id, amount FROM share
 """
@@ -128,9 +128,10 @@ _NAMED_FIRST: Final = _SHARE_OUT.format(
     order="id = :first_id DESC NULLS LAST, due_at, id", status=_PAID_NOW, leases=_OF_MONEY
 )
 _OLDEST_FIRST: Final = _SHARE_OUT.format(order="due_at, id", status=_PAID_NOW, leases=_OF_MONEY)
-_ONE_PAYMENT: Final = text(_ALLOCATE.format(money="id = :payment_id", shared=_NAMED_FIRST, spent="true"))
-# One of each lease, so an invoice that is named is its payment's. Leases and payments are given by their ids wherever they
-# are read: on tables that had not been analysed yet, every owed invoice of the agency was compared with every payment.
+_ONE_PAYMENT: Final = text(_ALLOCATE.format(money="id = :payment_id", shared=_NAMED_FIRST))
+# One of each lease, so an invoice that is named is its payment's. Leases and payments are given by their ids where they are
+# read: on tables that had not been analysed yet, every owed invoice of the agency was compared with every payment. Not where
+# they are written: there each one's share was looked up among all of the ids, and a thousand took a million.
 _EACH_PAYMENT: Final = text(
     _ALLOCATE.format(
         money="id = ANY (CAST(:payment_ids AS uuid[]))",
@@ -139,11 +140,10 @@ _EACH_PAYMENT: Final = text(
             status=_PAID_NOW,
             leases="= ANY (CAST(:lease_ids AS uuid[]))",
         ),
-        spent="p.id = ANY (CAST(:payment_ids AS uuid[]))",
     )
 )
 _ALL_CREDIT: Final = text(
-    _ALLOCATE.format(money="lease_id = ANY (CAST(:lease_ids AS uuid[]))", shared=_OLDEST_FIRST, spent="true")
+    _ALLOCATE.format(money="lease_id = ANY (CAST(:lease_ids AS uuid[]))", shared=_OLDEST_FIRST)
 )
 _COMPLETE_PAYMENT: Final = Statement(
     _COMPLETE.format(shared=_NAMED_FIRST, owned=OWNED.format(source="paid i"))

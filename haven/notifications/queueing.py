@@ -120,12 +120,14 @@ def announce(session: Session, event: str, kind: str, about_id: uuid.UUID, facts
         submit(session, SEND, {"about_id": str(about_id), "kind": kind, "occasion": ""})
 
 
-def queue_many(session: Session, kind: str, facts: Mapping[uuid.UUID, Mapping[str, Any]]) -> int:
+def queue_many(
+    session: Session, kind: str, facts: Mapping[uuid.UUID, Mapping[str, Any]], *, occasion: str = ""
+) -> int:
     """The same about many things, thing → facts: one statement, and one more for each job that sends."""
     things = [_of_thing(kind, about_id, one) for about_id, one in facts.items()]
     values = {
         "agency_id": tenant_of(session).agency_id,
-        "occasion": "",
+        "occasion": occasion,
         "kind": kind,
         "tell_agency": kind.startswith("PAYMENT_"),
         "things": orjson.dumps(things, default=str).decode(),
@@ -133,7 +135,8 @@ def queue_many(session: Session, kind: str, facts: Mapping[uuid.UUID, Mapping[st
     queued = session.execute(_QUEUE_MANY, values).scalars().all()
     told = [str(one) for one in dict.fromkeys(queued)]
     for first in range(0, len(told), _SENT_TOGETHER):
-        submit(session, SEND, {"about_ids": told[first : first + _SENT_TOGETHER], "kind": kind})
+        together = {"about_ids": told[first : first + _SENT_TOGETHER], "kind": kind, "occasion": occasion}
+        submit(session, SEND, together)
     return len(queued)
 
 
