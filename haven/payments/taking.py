@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import structlog
 from sqlalchemy.orm import Session
 
@@ -12,7 +14,7 @@ from haven.payments.callbacks import Kept, Kind
 from haven.payments.sources import refusal
 
 log = structlog.get_logger(__name__)
-KEPT_HEADERS = ("Content-Type", "Businessshortcode", "User-Agent", "X-Forwarded-For", "X-Request-Id")
+KEPT_HEADERS: Final = ("Content-Type", "Businessshortcode", "User-Agent", "X-Forwarded-For", "X-Request-Id")
 """What is stored of a request's headers."""
 
 
