@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -15,6 +16,7 @@ from haven.payments.models import MpesaAttempt
 from haven.payments.mpesa.results import outcome_of
 from tests.support.books import check_books
 from tests.support.builders import a_lease, a_payment, a_phone
+from tests.support.web import running_web
 from tests.unit.payments.corpus import body_of, named
 
 ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
@@ -162,3 +164,22 @@ def test_where_it_cannot_be_stored_the_app_says_so(app, client, house, rung, mon
     assert answer.status_code >= 500
     assert answer.content_type == "application/problem+json"
     assert house.inbox() == []
+
+
+@pytest.mark.long
+def test_over_gunicorn_a_body_that_does_not_come_in_whole_is_kept_as_far_as_it_came(
+    environ, house, rung, tmp_path
+):
+    body = a_paid_body(rung, "UKO1HTTP11")
+    head = (
+        f"POST /api/v1/hooks/stk/{rung.token} HTTP/1.1\r\nHost: haven\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with running_web(environ, tmp_path, WEB_CONCURRENCY="1") as web:
+        for sent in (body[:20], body):
+            with socket.create_connection(("127.0.0.1", web.port), timeout=30) as connection:
+                connection.sendall(head.encode() + sent)
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+    cut, whole = house.inbox()
+    assert (bytes(cut.body), cut.state) == (body[:20], "REJECTED")
+    assert (bytes(whole.body), whole.state) == (body, "APPLIED")
+    assert house.payment(rung.payment_id).status == "COMPLETED"
