@@ -21,8 +21,9 @@ $(READY): requirements-dev.txt pyproject.toml
 run: $(READY) ## Start everything here: PostgreSQL, Valkey, web, workers, cron, M-Pesa simulator
 	@exec $(BIN)/python -m haven up $(ARGS)
 
+# A test process that dies is a finding, not something to start again: its last tests would never be handed out (pytest-xdist).
 test: $(READY) ## Every test, in parallel, on throw-away servers
-	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not long" $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup --max-worker-restart=0 -m "not long" $(ARGS)
 
 test-long: $(READY) ## The tests that take minutes: large volume
 	@$(BIN)/python -m pytest -m long $(ARGS)

@@ -66,9 +66,15 @@ def begin() -> Trace:
     return trace
 
 
-def end() -> None:
-    """Trace no longer."""
-    _current.set(None)
+def end(trace: Trace) -> None:
+    """Trace no longer, unless another trace has begun in this context since.
+
+    Never to be called where garbage is collected (``__del__``, a callback of ``weakref`` or ``gc``): a collection may begin in
+    the middle of another ``ContextVar.set`` of this context, which then works on memory that has been freed, and the process
+    dies (CPython before 3.12, python/cpython#148891).
+    """
+    if _current.get() is trace:
+        _current.set(None)
 
 
 def current() -> Trace | None:

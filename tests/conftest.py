@@ -22,6 +22,7 @@ from haven.db.prepare import APP_ROLE, OWNER_ROLE
 from haven.operations.cached_tables import CLEARS
 from tests.support.live import LiveStack, start_live_stack
 from tests.support.servers import Addresses, ThrowAwayServers
+from tests.support.stall import StallWatch
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -45,6 +46,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     elif not config.option.collectonly:
         # A polite kill ends like Ctrl-C: with the servers stopped.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if config.option.markexpr == "not long":
+            config.pluginmanager.register(StallWatch(), "stall-watch")
         config.stash[_servers] = ThrowAwayServers()
         config.stash[_addresses] = config.stash[_servers].start()
 

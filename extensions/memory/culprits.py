@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections import Counter
+from itertools import chain
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -74,7 +75,9 @@ def _grown_lines(before: tracemalloc.Snapshot | None) -> list[Culprit]:
 
 
 def _types() -> Counter[type]:
-    return Counter(map(type, gc.get_objects()))
+    # All in one call of C code, list included, so that no other thread runs meanwhile: it may be in the middle of making a
+    # tuple, which must not be referred to from here when it goes on (a SystemError there; see ``gc.get_referrers``).
+    return Counter(map(type, chain.from_iterable(map(gc.get_objects, (None,)))))
 
 
 def _place(frame: tracemalloc.Frame) -> str:

@@ -151,8 +151,9 @@ class Call:
             self._end()
 
     def __del__(self) -> None:
-        # A server that forgets to close must not leave a request in flight for ever.
-        self._end()
+        # A server that forgets to close must not leave a request in flight for ever. Its trace is let be: see ``trace.end``.
+        if self._is_open:
+            self._count()
 
     def fail(self) -> None:
         """The application raised: nobody else will close this call."""
@@ -160,8 +161,11 @@ class Call:
         self._end()
 
     def _end(self) -> None:
-        if not self._is_open:
-            return
+        if self._is_open:
+            trace.end(self._trace)
+            self._count()
+
+    def _count(self) -> None:
         self._is_open = False
         ms = (time.perf_counter() - self._started) * 1000
         environ = self._environ
@@ -181,7 +185,6 @@ class Call:
             self._request_id,
             self._trace,
         )
-        trace.end()
         self._recorder.closed(self, finished)
         # What the server may keep of this call for a while must not keep the request alive.
         self._environ = {}

@@ -69,7 +69,8 @@ class Streams:
         self.is_serving: Callable[[], bool] = lambda: True
         """Whether the process goes on; its server may put its own answer here, so that streams end with it."""
         self._open = 0
-        self._lock = threading.Lock()
+        # A forgotten stream gives its place back where garbage is collected: that may be in this thread, within the lock.
+        self._lock = threading.RLock()
 
     @property
     def open(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -403,4 +404,15 @@ def test_a_place_is_given_back_once_however_the_stream_ends():
     closed.close()
     assert streams.open == 1
     del forgotten
+    assert streams.open == 0
+
+
+@pytest.mark.timeout(20)
+def test_a_stream_that_is_forgotten_while_a_place_is_taken_stops_nobody():
+    """Garbage is collected in whatever thread is at work, also in one that is taking a place."""
+    streams = Streams(2, life_s=60)
+    forgotten = EventStream(streams, PENDING, lambda: PENDING)
+    with streams._lock:
+        del forgotten
+        gc.collect()
     assert streams.open == 0

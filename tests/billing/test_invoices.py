@@ -4,6 +4,7 @@ import datetime as dt
 import threading
 from contextlib import suppress
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select
@@ -16,7 +17,7 @@ from haven.payments.models import Payment
 from tests.support.books import check_books
 from tests.support.builders import a_draft, a_lease, a_payment, an_agency, an_invoice
 
-TODAY = dt.datetime.now(dt.UTC).date()
+TODAY = dt.datetime.now(ZoneInfo("Africa/Nairobi")).date()
 
 
 def invoice_of(engine, agency_id, invoice_id):

@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 import weakref
@@ -440,6 +441,29 @@ def test_tracing_is_never_begun():
     told = suspects.end()
     assert {"what": "extensions.memory.culprits.Suspects", "count": len(kept)} in told
     assert all("bytes" not in one for one in told)
+
+
+def test_objects_are_counted_without_a_touch_on_what_other_threads_are_making():
+    """A tuple that is being made must be referred to by nobody else when it is given its size."""
+    over = threading.Event()
+
+    def count():
+        suspects = Suspects()
+        while not over.is_set():
+            suspects.begin()
+
+    counting = threading.Thread(target=count)
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    counting.start()
+    try:
+        ends_at = time.monotonic() + 3
+        while time.monotonic() < ends_at:
+            assert len(tuple(number for number in range(3000))) == 3000
+    finally:
+        over.set()
+        counting.join()
+        sys.setswitchinterval(usual)
 
 
 def test_own_memory_is_read_as_it_grows():

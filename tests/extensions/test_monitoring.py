@@ -27,7 +27,7 @@ from extensions.monitoring import ROUTE, Recorder, Sketch, Store, performance_me
 from extensions.monitoring.prometheus import prometheus_name
 from extensions.monitoring.reader import Reader
 from extensions.monitoring.recorder import HTTP, statement_text
-from extensions.monitoring.requests import Middleware, _wait_ms
+from extensions.monitoring.requests import Call, Middleware, _wait_ms
 from extensions.monitoring.slots import KEPT, SLOT_S, Slot
 from tests.support.live import CHECKOUT
 from tests.support.own_valkey import OwnValkey, wait_until
@@ -237,6 +237,23 @@ def test_who_is_served_now_is_in_flight_and_a_client_that_leaves_is_not(make_app
     gc.collect()
     assert recorder.in_flight == 0
     assert stats_of(app)["count"] == 2
+
+
+def test_a_forgotten_request_ends_without_a_touch_on_the_trace_of_the_one_at_hand(make_app):
+    """A collection may begin anywhere: there the context is not to be changed (python/cpython#148891 ends the process)."""
+    app = make_app()
+    recorder = app.extensions["monitoring"].recorder
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/fast"}
+    forgotten = Call(recorder, dict(environ), lambda *_: None)
+    forgotten._environ["itself"] = forgotten
+    at_hand = Call(recorder, dict(environ), lambda *_: None)
+    assert recorder.in_flight == 2
+    del forgotten
+    gc.collect()
+    assert recorder.in_flight == 1
+    assert trace.current() is at_hand._trace
+    at_hand.close()
+    assert (recorder.in_flight, trace.current()) == (0, None)
 
 
 def test_what_raises_past_the_application_is_an_error(make_app):

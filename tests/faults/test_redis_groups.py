@@ -17,6 +17,7 @@ from extensions.hold_off import guarded_redis
 from haven.app import create_app
 from haven.runtime import jobs_redis
 from tests.api.conftest import PASSWORD, Caller
+from tests.support.own_valkey import wait_until
 from tests.support.redis_groups import cluster_of_three, watched_by_a_sentinel
 from tests.support.servers_behind_proxy import Clients
 from tests.support.web_server import WebServer
@@ -88,7 +89,9 @@ def test_sessions_limits_circuits_and_the_cache_live_on_a_cluster(settings, call
             )
         )
         on_cluster = app.test_client()
-        callers = [dataclasses.replace(caller_of(), client=on_cluster) for _ in range(6)]
+        first, *callers = (dataclasses.replace(caller_of(), client=on_cluster) for _ in range(7))
+        # What a test before could not clear in a Redis of its own is settled by whoever reads next.
+        wait_until(lambda: first.get("/owners").headers["X-Cache"] == "HIT")
         for by in callers:
             assert [by.get("/owners").headers["X-Cache"] for _ in range(2)] == ["MISS", "HIT"]
             by.made("/owners", full_name="Achieng Otieno")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 from sqlalchemy import Engine, text
 
 from tests.support.live import CHECKOUT
@@ -51,3 +52,32 @@ def test_servers_of_a_run_that_was_killed_are_stopped_by_the_next() -> None:
     stop_abandoned()
     assert not Path(folder).exists()
     assert not any(psutil.pid_exists(int(pid)) for pid in pids)
+
+
+RUN_WATCHED = """
+import sys, pytest
+from tests.support.stall import StallWatch
+sys.exit(pytest.main(["-q", "-p", "no:valkey", "-p", "no:cacheprovider", *sys.argv[1:]], plugins=[StallWatch(stalled_s=2.0)]))
+"""
+HANGS = """
+import time
+def test_that_is_quick(): pass
+def test_that_hangs(): time.sleep(90)
+"""
+
+
+def test_a_run_in_which_nothing_ends_any_more_is_given_up(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(HANGS)
+    (tmp_path / "pytest.ini").write_text("[pytest]")
+    for parallel in ([], ["-n", "1"]):
+        ended = subprocess.run(
+            [sys.executable, "-c", RUN_WATCHED, "--rootdir", tmp_path, *parallel, tmp_path],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == pytest.ExitCode.INTERRUPTED, ended.stdout
+        assert "No test ended for 2 s" in ended.stdout
+        assert "Under way: test_it.py::test_that_hangs" in ended.stdout
