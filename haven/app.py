@@ -48,6 +48,7 @@ from haven.operations.kinds import QUEUES
 from haven.operations.metric_history import RollupHistory
 from haven.operations.route_classes import CLASSES
 from haven.operations.routes import blueprints as operations
+from haven.payments.callback_path import put_before_flask
 from haven.payments.hooks import blueprint as hooks
 from haven.payments.routes import blueprint as payments
 from haven.portfolio.routes import blueprints as portfolio
@@ -86,6 +87,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["RATE_LIMIT_RESTORE"] = lambda: rate_limits.restore(app.extensions["haven"].engine)
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False
+    put_before_flask(app, _SECURITY_HEADERS.items())
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from haven.notifications import delivery_reports
 from haven.notifications import service as notifications
 from haven.operations import alert_delivery, webhook_health, webhooks
 from haven.operations.jobs import JobContext
@@ -37,3 +38,8 @@ def notification_send(
     return notifications.send(
         context, about_ids=[uuid.UUID(one) for one in named], kind=kind, occasion=occasion
     )
+
+
+def sms_report(context: JobContext, provider_id: str, status: str, reason: str) -> dict[str, Any]:
+    """Look again at a report that came before its message was written down; by now that is there, or is none of ours."""
+    return {"outcome": delivery_reports.note(context.runtime.engine, provider_id, status, reason)}

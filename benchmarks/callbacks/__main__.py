@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -28,12 +29,29 @@ WEB_PROCESSES: Final = 2
 
 @dataclass(frozen=True)
 class Round:
-    """One run of each, one after the other: callbacks a second, and the processor time of the web processes."""
+    """One run of each, one after the other: callbacks a second, and processor time (ms) for each callback."""
 
     haven: float
     pgbench: float
-    web_cpu_ms: float
-    """For each callback."""
+    web_ms: float
+    postgres_ms: float
+    """What PostgreSQL uses for Haven."""
+    pgbench_ms: float
+    """What pgbench and PostgreSQL use together for pgbench."""
+
+    @property
+    def ratio(self) -> float:
+        return self.haven / self.pgbench
+
+    @property
+    def for_each_web_processor(self) -> float:
+        """What one processor that the web had all for itself would apply, over what pgbench writes on this machine."""
+        return 1000 / self.web_ms / self.pgbench
+
+    @property
+    def for_all_processors(self) -> float:
+        """Pgbench's processor time over Haven's, PostgreSQL's with both, but without whoever sends the load."""
+        return self.pgbench_ms / (self.web_ms + self.postgres_ms)
 
 
 @click.command()
@@ -73,16 +91,44 @@ def _measure(addresses: Addresses, folder: Path, rounds: int, each: int) -> list
         "MPESA_CALLBACK_ADDRESSES": "127.0.0.1",
     }
     size, found = CLIENTS * each, []
+    postgres = _postgres(addresses)
     with running_web(environ, folder) as web:
         send_all(web.port, 0, CLIENTS, each)
         for number in range(rounds):
             base = size * (2 * number + 1)
-            cpu_s = _cpu_s(web)
+            web_s, postgres_s = _cpu_s(web), _cpu_s_of_postgres(postgres)
             haven = size / send_all(web.port, base, CLIENTS, each)
-            cpu_ms = (_cpu_s(web) - cpu_s) * 1000 / size
-            found.append(Round(haven, pgbench_rate(database_url, base + size, each), cpu_ms))
-            click.echo(f"round {number + 1}: Haven {haven:,.0f}/s, pgbench {found[-1].pgbench:,.0f}/s")
+            web_s, postgres_s = _cpu_s(web) - web_s, _cpu_s_of_postgres(postgres) - postgres_s
+            pgbench_s = _cpu_s_of_postgres(postgres) + _cpu_s_of_children()
+            pgbench = pgbench_rate(database_url, base + size, each)
+            pgbench_s = _cpu_s_of_postgres(postgres) + _cpu_s_of_children() - pgbench_s
+            times_ms = (seconds * 1000 / size for seconds in (web_s, postgres_s, pgbench_s))
+            found.append(Round(haven, pgbench, *times_ms))
+            click.echo(f"round {number + 1}: Haven {haven:,.0f}/s, pgbench {pgbench:,.0f}/s")
     return found
+
+
+def _postgres(addresses: Addresses) -> psutil.Process:
+    """The process of PostgreSQL that all its others are children of."""
+    with superuser_cursor(addresses.superuser_url) as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        parent = psutil.Process(cursor.fetchone()[0]).parent()
+    assert parent is not None
+    return parent
+
+
+def _cpu_s_of_postgres(postgres: psutil.Process) -> float:
+    """Processor seconds that PostgreSQL has used so far, those of its processes that have ended among them."""
+    own = postgres.cpu_times()
+    living = [process.cpu_times() for process in postgres.children()]
+    ended = own.children_user + own.children_system
+    return float(own.user + own.system + ended + sum(time.user + time.system for time in living))
+
+
+def _cpu_s_of_children() -> float:
+    """Processor seconds of the programs that this one has run to their end."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _cpu_s(web: Web) -> float:
@@ -132,18 +178,18 @@ def _check(addresses: Addresses) -> None:
 
 
 def _tell(rounds: list[Round]) -> None:
-    haven = statistics.median(one.haven for one in rounds)
-    pgbench = statistics.median(one.pgbench for one in rounds)
-    ratio = statistics.median(one.haven / one.pgbench for one in rounds)
-    cpu_ms = statistics.median(one.web_cpu_ms for one in rounds)
-    # One web process can give one processor's time at the most.
+    def median(name: str) -> float:
+        return float(statistics.median(getattr(one, name) for one in rounds))
+
     click.echo(
         f"\nmedians of {len(rounds)} rounds on {processors()} processors, {WEB_PROCESSES} web processes, {CLIENTS} connections\n"
-        f"Haven applies        {haven:8,.0f} callbacks/s\n"
-        f"pgbench writes       {pgbench:8,.0f} callbacks/s\n"
-        f"ratio                {ratio:8.2f}\n"
-        f"web processor time   {cpu_ms:8.2f} ms a callback, so at most {1000 / cpu_ms:,.0f}/s for each processor of the web\n"
-        f"ratio for each processor that the web had  {ratio / (haven * cpu_ms / 1000):.2f}"
+        f"Haven applies        {median('haven'):8,.0f} callbacks/s\n"
+        f"pgbench writes       {median('pgbench'):8,.0f} callbacks/s\n"
+        f"ratio                {median('ratio'):8.2f}\n"
+        f"for each processor of the web {median('for_each_web_processor'):.2f}"
+        f" ({median('web_ms'):.2f} ms of it for a callback: {1000 / median('web_ms'):,.0f}/s at most)\n"
+        f"for all processor time {median('for_all_processors'):.2f}"
+        f" (with PostgreSQL: Haven {median('web_ms') + median('postgres_ms'):.2f} ms, pgbench {median('pgbench_ms'):.2f} ms)"
     )
 
 

@@ -123,17 +123,17 @@ class Generations:
     def announce(self, owner: str, tags: Iterable[str], token: str) -> None:
         """Hold the tags until ``settle`` with the same token."""
         names = self._names(owner, tags)
-        self._link.run(lambda client: _ANNOUNCE(client, names, token, int(HOLD_S * 1000)))
+        self._link.call(_ANNOUNCE, names, token, int(HOLD_S * 1000))
 
     def settle(self, owner: str, tags: Iterable[str], token: str) -> None:
         """What was announced has happened (or not): a new generation begins, once nobody else holds the tag."""
         names = self._names(owner, tags)
-        self._link.run(lambda client: _SETTLE(client, names, token))
+        self._link.call(_SETTLE, names, token)
 
     def clear(self, owner: str, tags: Iterable[str]) -> None:
         """Begin a new generation of each tag."""
         names = self._names(owner, tags)
-        self._link.run(lambda client: _CLEAR(client, names))
+        self._link.call(_CLEAR, names)
 
     def _names(self, owner: str, tags: Iterable[str]) -> list[str]:
         return [self._keys.generation(owner, tag) for tag in sorted(set(tags))]

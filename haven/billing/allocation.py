@@ -11,15 +11,16 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from haven.billing import ledger
 from haven.billing.locks import LockedLease
-from haven.billing.owner_shares import owner_postings
+from haven.billing.owner_shares import OWNED, owner_postings, postings_of_owned
 from haven.db.session import tenant_of
+from haven.db.statements import Statement
 
 UNPAID: Final = ("OPEN", "PARTIALLY_PAID", "OVERDUE")
 """The statuses of an invoice that is owed."""
@@ -76,6 +77,7 @@ _SHARE_OUT: Final = """
              version = i.version + 1, updated_at = now()
         FROM (SELECT invoice_id, sum(amount) AS amount FROM share GROUP BY invoice_id) s
        WHERE i.agency_id = :agency_id AND i.id = s.invoice_id
+      RETURNING i.id, i.lease_id, i.number, i.paid, i.total, i.credited
     )
 """
 _ALLOCATE: Final = """
@@ -88,7 +90,7 @@ _ALLOCATE: Final = """
       UPDATE payment p
          SET allocated = p.allocated + s.amount, version = p.version + 1, updated_at = now()
         FROM (SELECT payment_id, sum(amount) AS amount FROM share GROUP BY payment_id) s
-       WHERE p.agency_id = :agency_id AND p.id = s.payment_id AND {spent}
+       WHERE p.agency_id = :agency_id AND p.id = s.payment_id
     )
     SELECT lease_id, payment_id, invoice_id, amount FROM share
 """
@@ -100,7 +102,7 @@ _COMPLETE: Final = """
        WHERE agency_id = :agency_id AND id = :payment_id AND version = :version
          AND NOT EXISTS (SELECT FROM payment
                           WHERE agency_id = :agency_id AND method = 'MPESA' AND reference = :reference)
-    ), {shared}, number AS (
+    ), {shared}, {owned}, number AS (
       INSERT INTO counter AS c (agency_id, name, value) SELECT :agency_id, 'RECEIPT', 1 FROM money
       ON CONFLICT (agency_id, name) DO UPDATE SET value = c.value + excluded.value
       RETURNING value
@@ -116,8 +118,9 @@ _COMPLETE: Final = """
     SELECT completed.*,
            EXISTS (SELECT FROM unmatched_receipt
                     WHERE agency_id = :agency_id AND receipt = :reference AND payment_id IS NULL) AS is_waiting,
-           share.invoice_id
-      FROM completed LEFT JOIN share ON true
+           share.invoice_id, owned.number, owned.owner_id, owned.rent, owned.other, owned.fee
+      FROM completed LEFT JOIN share ON true LEFT JOIN owned USING (invoice_id)
+     ORDER BY share.invoice_id
 """
 _OF_MONEY: Final = "IN (SELECT lease_id FROM money)"
 _PAID_NOW: Final = _STATUS.format(paid="(i.paid + s.amount)")
@@ -125,9 +128,10 @@ _NAMED_FIRST: Final = _SHARE_OUT.format(
     order="id = :first_id DESC NULLS LAST, due_at, id", status=_PAID_NOW, leases=_OF_MONEY
 )
 _OLDEST_FIRST: Final = _SHARE_OUT.format(order="due_at, id", status=_PAID_NOW, leases=_OF_MONEY)
-_ONE_PAYMENT: Final = text(_ALLOCATE.format(money="id = :payment_id", shared=_NAMED_FIRST, spent="true"))
-# One of each lease, so an invoice that is named is its payment's. Leases and payments are given by their ids wherever they
-# are read: on tables that had not been analysed yet, every owed invoice of the agency was compared with every payment.
+_ONE_PAYMENT: Final = text(_ALLOCATE.format(money="id = :payment_id", shared=_NAMED_FIRST))
+# One of each lease, so an invoice that is named is its payment's. Leases and payments are given by their ids where they are
+# read: on tables that had not been analysed yet, every owed invoice of the agency was compared with every payment. Not where
+# they are written: there each one's share was looked up among all of the ids, and a thousand took a million.
 _EACH_PAYMENT: Final = text(
     _ALLOCATE.format(
         money="id = ANY (CAST(:payment_ids AS uuid[]))",
@@ -136,13 +140,14 @@ _EACH_PAYMENT: Final = text(
             status=_PAID_NOW,
             leases="= ANY (CAST(:lease_ids AS uuid[]))",
         ),
-        spent="p.id = ANY (CAST(:payment_ids AS uuid[]))",
     )
 )
 _ALL_CREDIT: Final = text(
-    _ALLOCATE.format(money="lease_id = ANY (CAST(:lease_ids AS uuid[]))", shared=_OLDEST_FIRST, spent="true")
+    _ALLOCATE.format(money="lease_id = ANY (CAST(:lease_ids AS uuid[]))", shared=_OLDEST_FIRST)
 )
-_COMPLETE_PAYMENT: Final = text(_COMPLETE.format(shared=_NAMED_FIRST))
+_COMPLETE_PAYMENT: Final = Statement(
+    _COMPLETE.format(shared=_NAMED_FIRST, owned=OWNED.format(source="paid i"))
+)
 
 _RELEASE: Final = """
     WITH gone AS (
@@ -241,8 +246,12 @@ def allocate_payments(
     return [Share(*row) for row in session.execute(_EACH_PAYMENT, values)]
 
 
+_OF_PAYMENT: Final = 6
+"""Columns of what completing gives that are the payment's; those of what is owned follow."""
+
+
 class Completion(NamedTuple):
-    """What completing a payment has made of its row, and the invoices that it pays."""
+    """What completing a payment has made of its row, and what follows for owners."""
 
     receipt_number: int
     allocated: Decimal
@@ -251,7 +260,8 @@ class Completion(NamedTuple):
     updated_at: dt.datetime
     is_waiting: bool
     """Its reference waits among the unmatched receipts, in suspense."""
-    invoice_ids: frozenset[uuid.UUID]
+    owner_postings: list[ledger.Posting]
+    """What has become the owners' of the invoices that it pays."""
 
 
 def complete_payment(
@@ -266,31 +276,26 @@ def complete_payment(
 ) -> Completion | None:
     """Make a locked payment COMPLETED: numbered, and paying what ``allocate_payment`` would let it pay. One statement.
 
+    What of that is the owners' is worked out with it (``owner_postings``).
+
     None, and nothing is changed, where an M-Pesa payment has the ``reference`` already, or the payment another
     ``version``. The ledger is the caller's to write.
     """
-    values = {
-        "agency_id": tenant_of(session).agency_id,
-        "payment_id": payment_id,
-        "version": version,
-        "first_id": first_id,
-        "today": lease.today,
-        "paid_at": paid_at,
-        "reference": reference,
-    }
-    rows = session.execute(_COMPLETE_PAYMENT, values).all()
+    rows = _COMPLETE_PAYMENT.rows(
+        session,
+        agency_id=tenant_of(session).agency_id,
+        payment_id=payment_id,
+        version=version,
+        first_id=first_id,
+        today=lease.today,
+        paid_at=paid_at,
+        reference=reference,
+    )
     if not rows:
         return None
-    first = rows[0]
-    return Completion(
-        first.receipt_number,
-        first.allocated,
-        first.unallocated,
-        first.version,
-        first.updated_at,
-        first.is_waiting,
-        frozenset(row.invoice_id for row in rows if row.invoice_id is not None),
-    )
+    owned = [row[_OF_PAYMENT:] for row in rows if row.owner_id is not None]
+    of_payment: tuple[Any, ...] = rows[0][:_OF_PAYMENT]
+    return Completion._make((*of_payment, postings_of_owned(owned, paid_at)))
 
 
 def apply_credit(

@@ -15,11 +15,12 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import CursorResult, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from haven.billing.models import LedgerAccount, LedgerEntry, LedgerTransaction
 from haven.db.session import tenant_of
+from haven.db.statements import Statement
 
 NOUGHT: Final = Decimal("0.00")
 
@@ -193,7 +194,7 @@ def matched_posting(receipt: str, at: dt.datetime, amount: Decimal) -> Posting:
 
 # Ids are made by the server while the lease is locked, so along one lease they rise in the order of events. An account is
 # found by one branch for each kind, so that each reads the unique index of code, lease and owner.
-_POST: Final = text(
+_POST: Final = Statement(
     """
     WITH wanted AS MATERIALIZED (
       SELECT * FROM jsonb_to_recordset(CAST(:accounts AS jsonb))
@@ -343,8 +344,7 @@ def as_json(rows: list[dict[str, Any]]) -> str:
 
 def _written(session: Session, values: Mapping[str, Any]) -> int:
     """How many entries were posted: all of them, or, where an account is missing, none."""
-    done: CursorResult[Any] = session.execute(_POST, values)  # type: ignore[assignment]
-    return done.rowcount
+    return _POST.run(session, **values).rowcount
 
 
 def _head(place: int, one: Posting) -> dict[str, Any]:

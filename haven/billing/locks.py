@@ -1,7 +1,7 @@
 """The lock that keeps all money of one lease in order.
 
 Whatever moves money of a lease holds its row first. The order everywhere is: receipt of M-Pesa (an advisory lock) →
-lease → invoices (by due date and id) → payments (by id) → M-Pesa attempt → counter → ledger. A
+lease → invoices (by due date and id) → payments (by id) → M-Pesa attempt → its callback's inbox row → counter → ledger. A
 payout or an expense holds its owner's row, and no lease's.
 """
 

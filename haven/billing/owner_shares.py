@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from haven.billing.ledger import (
@@ -27,25 +26,24 @@ from haven.billing.ledger import (
 )
 from haven.billing.numbers import invoice_number
 from haven.db.session import tenant_of
+from haven.db.statements import Statement
 
 # ``old`` is null for a row that is new (PostgreSQL 18). An invoice of a property without an owner gives no row.
 # It goes from row to row by their keys: as one join of eight tables it took 4 ms to plan, and 0.3 ms to run.
-_SHARE: Final = text(
-    """
-    WITH charged AS MATERIALIZED (
+OWNED: Final = """
+    charged AS MATERIALIZED (
       SELECT i.id, i.number, i.paid, i.total - i.credited AS total,
              (SELECT property_id FROM unit
                WHERE agency_id = :agency_id
                  AND id = (SELECT unit_id FROM lease WHERE agency_id = :agency_id AND id = i.lease_id))
              AS property_id
-        FROM invoice i
-       WHERE i.agency_id = :agency_id AND i.id = ANY (CAST(:invoice_ids AS uuid[]))
+        FROM {source}
     ), agreed AS MATERIALIZED (
       SELECT c.*, s.fee_percent,
              coalesce(s.owner_id, (SELECT owner_id FROM property
                                     WHERE agency_id = :agency_id AND id = c.property_id)) AS owner_id
         FROM charged c LEFT JOIN owner_share s ON s.agency_id = :agency_id AND s.invoice_id = c.id
-    ), paid AS MATERIALIZED (
+    ), divided AS MATERIALIZED (
       SELECT a.id, a.number, a.paid, a.owner_id,
              coalesce(a.fee_percent, (SELECT management_fee_percent FROM owner
                                        WHERE agency_id = :agency_id AND id = a.owner_id)) AS fee_percent,
@@ -64,7 +62,7 @@ _SHARE: Final = text(
     ), now_due AS (
       SELECT id, owner_id, fee_percent, least(paid, income, rent) AS rent,
              least(paid, income) - least(paid, income, rent) AS other
-        FROM paid
+        FROM divided
     ), shared AS (
       INSERT INTO owner_share AS s (agency_id, id, invoice_id, owner_id, fee_percent, rent, other, fee)
       SELECT :agency_id, uuidv7(), id, owner_id, fee_percent, rent, other, round(rent * fee_percent / 100, 2)
@@ -73,10 +71,19 @@ _SHARE: Final = text(
          DO UPDATE SET rent = excluded.rent, other = excluded.other, fee = excluded.fee
       RETURNING invoice_id, owner_id, new.rent - coalesce(old.rent, 0) AS rent,
                 new.other - coalesce(old.other, 0) AS other, new.fee - coalesce(old.fee, 0) AS fee
+    ), owned AS (
+      SELECT s.invoice_id, divided.number, s.owner_id, s.rent, s.other, s.fee
+        FROM shared s JOIN divided ON divided.id = s.invoice_id
     )
-    SELECT s.invoice_id, paid.number, s.owner_id, s.rent, s.other, s.fee
-      FROM shared s JOIN paid ON paid.id = s.invoice_id ORDER BY s.invoice_id
-    """
+"""
+"""Common table expressions that end in ``owned``: what has become the owners' since the invoices ``i``, which come from
+``{source}``, were last looked at."""
+_SHARE: Final = Statement(
+    "WITH"  # noqa: S608  nobody's text
+    + OWNED.format(
+        source="invoice i WHERE i.agency_id = :agency_id AND i.id = ANY (CAST(:invoice_ids AS uuid[]))"
+    )
+    + "SELECT invoice_id, number, owner_id, rent, other, fee FROM owned ORDER BY invoice_id"
 )
 
 
@@ -88,9 +95,15 @@ def owner_postings(session: Session, invoice_ids: Collection[uuid.UUID], at: dt.
     """
     if not invoice_ids:
         return []
-    values = {"agency_id": tenant_of(session).agency_id, "invoice_ids": [str(one) for one in invoice_ids]}
+    agency_id = tenant_of(session).agency_id
+    ids = [str(one) for one in invoice_ids]
+    return postings_of_owned(_SHARE.rows(session, agency_id=agency_id, invoice_ids=ids), at)
+
+
+def postings_of_owned(rows: Iterable[Any], at: dt.datetime) -> list[Posting]:
+    """What rows of ``owned`` (invoice, number, owner, rent, other, fee) post."""
     postings = []
-    for invoice_id, number, owner_id, rent, other, fee in session.execute(_SHARE, values):
+    for invoice_id, number, owner_id, rent, other, fee in rows:
         name = invoice_number(number)
         collected = (
             _debit(RENT_TO_OWNERS, rent),

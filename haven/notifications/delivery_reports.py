@@ -6,6 +6,7 @@ sent), ``status`` and, of one that failed, ``failureReason``. It may come twice,
 
 from __future__ import annotations
 
+import datetime as dt
 import hmac
 from typing import Final
 
@@ -16,12 +17,17 @@ from haven.db.base import PLATFORM
 from haven.db.session import tenant_session
 from haven.notifications.models import Notification, SmsHandover
 from haven.notifications.opt_outs import opt_out
+from haven.operations.jobs import submit
 
 PATH: Final = "/api/v1/hooks/sms"
 _ARRIVED: Final = "Success"
 _LOST: Final = ("Rejected", "Failed", "AbsentSubscriber", "Expired")
 """For good; ``Sent``, ``Submitted`` and ``Buffered`` are on their way."""
 _BLACKLISTED: Final = "UserInBlacklist"
+EARLY: Final = "sms_report"
+"""The kind of the job that a report waits in which names no message of ours."""
+_EARLY_WAITS: Final = dt.timedelta(seconds=60)
+"""Longer than the gateway's answer takes to be written down: by then the message is there, or is none of ours."""
 _LONGEST: Final = 60
 
 
@@ -59,6 +65,25 @@ def note(engine: Engine, provider_id: str, status: str, reason: str) -> str:
         if reason == _BLACKLISTED:
             opt_out(session, one)
     return "failed"
+
+
+def keep(engine: Engine, provider_id: str, status: str, reason: str) -> bool:
+    """Have a report whose message is ``unknown`` looked at once more in a minute; whether it is kept for that.
+
+    The network can be faster than we write down what the gateway called the message. One on its way says nothing; one told
+    twice is kept once.
+    """
+    if status != _ARRIVED and status not in _LOST:
+        return False
+    with tenant_session(engine, PLATFORM, "sms") as session:
+        submit(
+            session,
+            EARLY,
+            {"provider_id": provider_id, "status": status, "reason": reason},
+            unique_key=f"{provider_id} {status}",
+            run_after=dt.datetime.now(dt.UTC) + _EARLY_WAITS,
+        )
+    return True
 
 
 def hand_over(session: Session, one: Notification, provider_id: str) -> None:

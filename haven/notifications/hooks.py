@@ -35,6 +35,8 @@ def delivery_report(token: str) -> Response:
     try:
         if provider_id:
             outcome = delivery_reports.note(runtime().engine, provider_id, status, reason)
+        if outcome == "unknown" and delivery_reports.keep(runtime().engine, provider_id, status, reason):
+            outcome = "kept for a minute"
     except Exception:
         log.exception("sms_report_lost", provider_id=provider_id)
     log.info("sms_report", provider_id=provider_id, status=status[:_ID_LONGEST], outcome=outcome)

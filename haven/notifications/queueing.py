@@ -15,10 +15,12 @@ from sqlalchemy.orm import Session
 
 from haven.db.base import new_id
 from haven.db.session import tenant_of
+from haven.db.statements import Statement
 from haven.identity.models import Agency
 from haven.notifications.models import Notification
 from haven.notifications.texts import compose, compose_mail
 from haven.operations.jobs import submit
+from haven.operations.webhooks import WANTED_BY, send_to
 
 SEND: Final = "notification_send"
 
@@ -70,6 +72,10 @@ _INTO: Final = (
 )
 _ONCE: Final = " ON CONFLICT ON CONSTRAINT notification_once_key DO NOTHING RETURNING about_id"
 QUEUE: Final = text(_INTO + _WORDS + _ONCE)
+_ANNOUNCE: Final = Statement(
+    f"WITH queued AS ({_INTO} {_WORDS} {_ONCE})"  # noqa: S608  nobody's text
+    f" SELECT (SELECT count(*) FROM queued), ARRAY({WANTED_BY})"
+)
 _OF_EACH: Final = reduce(
     lambda words, name: words.replace(f":{name}", f"thing.{name}"),
     ("about_id", "lease_id", "tenant_id", "texts"),
@@ -105,12 +111,23 @@ def queue(
     return queued
 
 
-def queue_many(session: Session, kind: str, facts: Mapping[uuid.UUID, Mapping[str, Any]]) -> int:
+def announce(session: Session, event: str, kind: str, about_id: uuid.UUID, facts: dict[str, Any]) -> None:
+    """Tell webhooks of an ``event`` and people of the same thing (see ``queue``): one statement where nobody is to be told."""
+    values = values_of(session, kind, about_id, facts) | {"event": event}
+    queued, wanted_by = _ANNOUNCE.row(session, **values)
+    send_to(session, wanted_by, event, [facts])
+    if queued:
+        submit(session, SEND, {"about_id": str(about_id), "kind": kind, "occasion": ""})
+
+
+def queue_many(
+    session: Session, kind: str, facts: Mapping[uuid.UUID, Mapping[str, Any]], *, occasion: str = ""
+) -> int:
     """The same about many things, thing → facts: one statement, and one more for each job that sends."""
     things = [_of_thing(kind, about_id, one) for about_id, one in facts.items()]
     values = {
         "agency_id": tenant_of(session).agency_id,
-        "occasion": "",
+        "occasion": occasion,
         "kind": kind,
         "tell_agency": kind.startswith("PAYMENT_"),
         "things": orjson.dumps(things, default=str).decode(),
@@ -118,7 +135,8 @@ def queue_many(session: Session, kind: str, facts: Mapping[uuid.UUID, Mapping[st
     queued = session.execute(_QUEUE_MANY, values).scalars().all()
     told = [str(one) for one in dict.fromkeys(queued)]
     for first in range(0, len(told), _SENT_TOGETHER):
-        submit(session, SEND, {"about_ids": told[first : first + _SENT_TOGETHER], "kind": kind})
+        together = {"about_ids": told[first : first + _SENT_TOGETHER], "kind": kind, "occasion": occasion}
+        submit(session, SEND, together)
     return len(queued)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from haven.billing import service as billing
 from haven.db.session import tenant_of
 from haven.identity.models import Agency
-from haven.notifications.queueing import queue
+from haven.notifications.queueing import queue_many
 from haven.notifications.service import give_up_left_behind
 
 BATCH: Final = 200
@@ -89,7 +89,8 @@ def _tell(session: Session, turn: _Turn) -> int:
         "limit": BATCH,
     }
     rows = session.execute(turn.statement, values | turn.values).all()
-    return sum(queue(session, turn.kind, row.id, _facts(row), occasion=turn.occasion) for row in rows)
+    facts = {row.id: _facts(row) for row in rows}
+    return queue_many(session, turn.kind, facts, occasion=turn.occasion) if facts else 0
 
 
 def _facts(row: Any) -> dict[str, Any]:

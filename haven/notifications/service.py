@@ -1,6 +1,7 @@
 """What the rest of Haven may ask of notifications, and the job that sends them.
 
-``queue`` tells of a payment or an invoice, ``queue_many`` of many, ``queue_mail`` tells staff; both write rows in the caller's transaction.
+``queue`` tells of a payment or an invoice, ``announce`` webhooks as well, ``queue_many`` tells of many, ``queue_mail`` tells staff; all
+write rows in the caller's transaction.
 ``send`` is the job's; ``of_payment`` and ``resend`` are for people who look after it.
 """
 
@@ -34,7 +35,7 @@ from haven.notifications.channels import (
 from haven.notifications.delivery_reports import hand_over
 from haven.notifications.models import Notification
 from haven.notifications.opt_outs import opt_out
-from haven.notifications.queueing import QUEUE, SEND, queue, queue_mail, queue_many, values_of
+from haven.notifications.queueing import QUEUE, SEND, announce, queue, queue_mail, queue_many, values_of
 from haven.notifications.segments import segments
 from haven.operations.jobs import JobContext, submit
 from haven.operations.kinds import KINDS
@@ -43,6 +44,7 @@ from haven.runtime import Runtime
 __all__ = [
     "QUEUE",
     "Notification",
+    "announce",
     "of_payment",
     "queue",
     "queue_mail",

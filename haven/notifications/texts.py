@@ -7,7 +7,7 @@ those in as it writes the row, so that telling somebody costs no reading.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from decimal import Decimal
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from haven.notifications.words import Language, Mail, Words
 LANGUAGES: Final[Mapping[str, Language]] = {"en": words_en.ENGLISH, "sw": words_sw.SWAHILI}
 _NAMES: Final = {"tenant": "{tenant}", "agency": "{agency}", "place": "{unit}, {property}"}
 """What the database puts in stays as it is."""
+_TEXTS: Final = tuple(one.name for one in fields(Words) if one.name != "details")
 
 
 def compose(kind: str, facts: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -46,8 +47,7 @@ def _in(language: Language, kind: str, facts: Mapping[str, Any]) -> dict[str, st
     said["details"] = "\n".join(
         f"{language.labels[name]}: {said[name]}" for name in words.details if said[name]
     )
-    texts = {name: one for name, one in asdict(words).items() if isinstance(one, str)}
-    return {name: _tidy(one.format_map(said)) for name, one in texts.items()}
+    return {name: _tidy(getattr(words, name).format_map(said)) for name in _TEXTS}
 
 
 def _said(language: Language, facts: Mapping[str, Any]) -> dict[str, str]:

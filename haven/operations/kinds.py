@@ -42,6 +42,7 @@ KINDS: Final[dict[str, Kind]] = {
     "notification_send": Kind(
         "notifications", "workers.notifications:notification_send", max_attempts=12, timeout_s=300
     ),
+    "sms_report": Kind("notifications", "workers.notifications:sms_report", timeout_s=60),
 }
 
 QUEUES: Final = ("payments", "notifications", "reports", "exports", "maintenance")

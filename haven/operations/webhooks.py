@@ -17,13 +17,14 @@ from typing import Any, Final
 
 import httpx
 import orjson
-from sqlalchemy import Text, any_, bindparam, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from extensions.circuit_breaker.breaker import Breaker, CircuitOpen
 from haven.crypto import Vault
 from haven.db.base import new_id
 from haven.db.session import tenant_of
+from haven.db.statements import Statement
 from haven.errors import Conflict, NotFound
 from haven.operations import outbound
 from haven.operations.jobs import JobContext, submit
@@ -44,11 +45,9 @@ class DeliveryFailed(Exception):
     """The receiver did not take the event; it is tried again."""
 
 
-_WANTED_BY: Final = select(WebhookEndpoint.id).where(
-    WebhookEndpoint.agency_id == bindparam("agency_id"),
-    WebhookEndpoint.status == "ACTIVE",
-    bindparam("event", type_=Text()) == any_(WebhookEndpoint.events),
-)
+WANTED_BY: Final = "SELECT id FROM webhook_endpoint WHERE agency_id = :agency_id AND status = 'ACTIVE' AND :event = ANY (events)"
+"""Which webhooks want the ``:event``, for a statement that finds out something else with it."""
+_WANTED_BY: Final = Statement(WANTED_BY)
 
 
 def emit(session: Session, event: str, payload: dict[str, Any]) -> None:
@@ -58,10 +57,16 @@ def emit(session: Session, event: str, payload: dict[str, Any]) -> None:
 
 def emit_many(session: Session, event: str, payloads: Sequence[dict[str, Any]]) -> None:
     """The same of many events of a kind; one statement where nobody wants them."""
-    agency_id = tenant_of(session).agency_id
-    endpoints = session.execute(_WANTED_BY, {"agency_id": agency_id, "event": event}).scalars().all()
-    for payload in payloads if endpoints else ():
-        for endpoint_id in endpoints:
+    wanted = _WANTED_BY.run(session, agency_id=tenant_of(session).agency_id, event=event).scalars().all()
+    send_to(session, wanted, event, payloads)
+
+
+def send_to(
+    session: Session, endpoint_ids: Sequence[uuid.UUID], event: str, payloads: Sequence[dict[str, Any]]
+) -> None:
+    """The same where it is known already which webhooks want the event (``WANTED_BY``)."""
+    for payload in payloads if endpoint_ids else ():
+        for endpoint_id in endpoint_ids:
             _queue(session, endpoint_id, event, payload)
 
 

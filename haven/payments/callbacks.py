@@ -15,11 +15,12 @@ from typing import Final, Literal, NamedTuple
 
 import orjson
 import structlog
-from sqlalchemy import Integer, LargeBinary, Text, Uuid, exists, select, text
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.db.session import Tenant, set_tenant, tenant_of
+from haven.db.statements import Statement
 from haven.errors import NotFound
 from haven.operations.alerts import PAYMENTS_NEED_REVIEW, raise_alert, resolve_alert
 from haven.payments.models import MpesaAttempt, Payment
@@ -37,9 +38,12 @@ from haven.payments.paybill.seen import seen_in_notice
 from haven.payments.paybill.witness import witness
 from haven.payments.statuses import (
     PAID,
+    WAITING,
+    HeldPush,
     MayBeRecorded,
     ReceiptTaken,
     complete,
+    complete_held,
     fail,
     lock_attempt,
     lock_to_complete,
@@ -62,10 +66,19 @@ _STORE: Final = """
     INSERT INTO mpesa_inbox (agency_id, id, attempt_id, kind, body, headers, address, state, outcome)
     SELECT agency_id, uuidv7(), {attempt}, :kind, :body, CAST(:headers AS jsonb), :address, :state, :outcome
       FROM {owner} WHERE agency_id = :agency_id AND token_hash = :token_hash
-    RETURNING id
+    RETURNING id, attempt_id
 """
-_STORE_OF_PUSH: Final = text(_STORE.format(attempt="id", owner="mpesa_attempt"))
-_STORE_OF_PAYBILL: Final = text(_STORE.format(attempt="NULL", owner="mpesa_c2b_address"))
+_STORE_OF_PUSH: Final = Statement(_STORE.format(attempt="id", owner="mpesa_attempt"))
+_STORE_OF_PAYBILL: Final = Statement(_STORE.format(attempt="NULL", owner="mpesa_c2b_address"))
+
+
+class Kept(NamedTuple):
+    """A row of the inbox, as far as it never changes."""
+
+    id: uuid.UUID
+    kind: str
+    attempt_id: uuid.UUID | None
+    body: bytes
 
 
 def store(
@@ -77,8 +90,8 @@ def store(
     address: str | None,
     kind: Kind = "STK",
     refused: str | None = None,
-) -> uuid.UUID | None:
-    """Keep a callback as it came; its id in the inbox; None, and nothing kept, where the token is not ours.
+) -> Kept | None:
+    """Keep a callback as it came; None, and nothing kept, where the token is not ours.
 
     Makes the session the agency's, which the token names. One statement; the caller commits before it answers
     M-Pesa, and then applies it. What is not applied, a sweep finds.
@@ -90,29 +103,34 @@ def store(
         return None
     agency_id = uuid.UUID(hex=token[:32])
     set_tenant(session, Tenant(agency_id, _ACTOR))
-    values = {
-        "agency_id": agency_id,
-        "token_hash": token_hash(token),
-        "kind": kind,
-        # One byte over what is read is enough to see that it was too long.
-        "body": body[: MAX_BODY_BYTES + 1],
-        "headers": orjson.dumps(_kept(headers)).decode(),
-        "address": address,
-        "state": "RECEIVED" if refused is None else "REJECTED",
-        "outcome": refused,
-    }
+    # One byte over what is read is enough to see that it was too long.
+    body = body[: MAX_BODY_BYTES + 1]
     statement = _STORE_OF_PUSH if kind == "STK" else _STORE_OF_PAYBILL
-    inbox_id: uuid.UUID | None = session.execute(statement, values).scalar_one_or_none()
-    return inbox_id
+    stored = statement.row(
+        session,
+        agency_id=agency_id,
+        token_hash=token_hash(token),
+        kind=kind,
+        body=body,
+        headers=orjson.dumps(_without_secrets(headers)).decode(),
+        address=address,
+        state="RECEIVED" if refused is None else "REJECTED",
+        outcome=refused,
+    )
+    return None if stored is None else Kept(stored.id, kind, stored.attempt_id, body)
 
 
-def apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime | None = None) -> str:
+def apply(session: Session, callback: Kept | uuid.UUID, now: dt.datetime | None = None) -> str:
     """Act on a stored callback; what came of it, in a sentence. One that was applied before changes nothing.
+
+    Args:
+        callback: as ``store`` gave it, or its id in the inbox, from where it is read again.
 
     Raises:
         NotFound: there is no such row in the inbox of this agency.
     """
-    return _apply(session, inbox_id, now or dt.datetime.now(dt.UTC), is_replay=False)
+    kept = callback if isinstance(callback, Kept) else _read(session, callback)
+    return _apply(session, kept, now or dt.datetime.now(dt.UTC), is_replay=False)
 
 
 def replay(session: Session, inbox_id: uuid.UUID, now: dt.datetime | None = None) -> str:
@@ -121,7 +139,7 @@ def replay(session: Session, inbox_id: uuid.UUID, now: dt.datetime | None = None
     Raises:
         NotFound: there is no such row in the inbox of this agency.
     """
-    return _apply(session, inbox_id, now or dt.datetime.now(dt.UTC), is_replay=True)
+    return _apply(session, _read(session, inbox_id), now or dt.datetime.now(dt.UTC), is_replay=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,103 +147,143 @@ class _Verdict:
     """What becomes of the inbox row.
 
     ``APPLIED``: it was acted on; ``IGNORED``: it was known; ``REJECTED``: it cannot be used. ``needs_person``: money may
-    have moved of which nothing is booked, so an alert says so.
+    have moved of which nothing is booked, so an alert says so. ``settles_as``: the attempt is yet to be settled as PAID, with this
+    code.
     """
 
     state: str
     outcome: str
     needs_person: bool = False
+    settles_as: str | None = None
 
 
-_LOCK: Final = text(
-    "SELECT id, kind, attempt_id, body, state, outcome, tries FROM mpesa_inbox"
-    " WHERE agency_id = :agency_id AND id = :inbox_id FOR NO KEY UPDATE"
-).columns(
-    id=Uuid(),
-    kind=Text(),
-    attempt_id=Uuid(),
-    body=LargeBinary(),
-    state=Text(),
-    outcome=Text(),
-    tries=Integer(),
+_READ: Final = Statement(
+    "SELECT id, kind, attempt_id, body FROM mpesa_inbox WHERE agency_id = :agency_id AND id = :inbox_id"
 )
-_CLOSE: Final = text(
+_LOCK: Final = Statement(
+    "SELECT state, outcome, tries FROM mpesa_inbox"
+    " WHERE agency_id = :agency_id AND id = :inbox_id FOR NO KEY UPDATE"
+)
+_CLOSE_WORDS: Final = (
     "UPDATE mpesa_inbox SET state = :state, outcome = :outcome, applied_at = :now, tries = tries + 1"
     " WHERE agency_id = :agency_id AND id = :inbox_id"
 )
+_SETTLE_WORDS: Final = (
+    "UPDATE mpesa_attempt SET state = 'PAID', result_code = :code, settled_at = :now, next_query_at = NULL"
+    " WHERE agency_id = :agency_id AND id = :attempt_id"
+)
+_CLOSE: Final = Statement(_CLOSE_WORDS)
+_SETTLE_AND_CLOSE: Final = Statement(f"WITH settled AS ({_SETTLE_WORDS}) {_CLOSE_WORDS}")
 
 
-class _Inbox(NamedTuple):
-    """A locked row of the inbox."""
+class _Standing(NamedTuple):
+    """What has become of a locked row of the inbox so far."""
 
-    id: uuid.UUID
-    kind: str
-    attempt_id: uuid.UUID | None
-    body: bytes
     state: str
     outcome: str | None
     tries: int
 
 
-def _apply(session: Session, inbox_id: uuid.UUID, now: dt.datetime, *, is_replay: bool) -> str:
-    inbox = _lock_inbox(session, inbox_id)
-    if inbox.state != "RECEIVED" and not is_replay:
-        return inbox.outcome or "Already applied."
-    verdict = _judge(session, inbox, now)
-    done = {"state": verdict.state, "outcome": verdict.outcome, "now": now}
-    session.execute(_CLOSE, done | {"agency_id": tenant_of(session).agency_id, "inbox_id": inbox_id})
+def _read(session: Session, inbox_id: uuid.UUID) -> Kept:
+    row = _READ.row(session, agency_id=tenant_of(session).agency_id, inbox_id=inbox_id)
+    if row is None:
+        raise NotFound(f"There is nothing {inbox_id} in the M-Pesa inbox.")
+    return Kept(row.id, row.kind, row.attempt_id, bytes(row.body))
+
+
+def _apply(session: Session, kept: Kept, now: dt.datetime, *, is_replay: bool) -> str:
+    """One that says paid locks its row with all else, after the receipt and the lease; any other its row first."""
+    callback = _callback_of(kept)
+    held: HeldPush | None = None
+    if isinstance(callback, StkCallback) and kept.attempt_id is not None and _says_paid(callback):
+        held = lock_to_complete(session, kept.attempt_id, kept.id, callback.receipt, now)
+        standing = _Standing(held.inbox_state, held.inbox_outcome, held.inbox_tries)
+    else:
+        standing = _lock_inbox(session, kept.id)
+    if standing.state != "RECEIVED" and not is_replay:
+        return standing.outcome or "Already applied."
+    verdict = _judge(session, kept, callback, held, now)
+    _close(session, kept, verdict, now)
     if verdict.needs_person:
-        about = {"inbox_id": str(inbox.id), "why": verdict.outcome}
-        raise_alert(session, PAYMENTS_NEED_REVIEW, f"inbox:{inbox.id}", **about)
-    elif inbox.tries:
-        resolve_alert(session, PAYMENTS_NEED_REVIEW, f"inbox:{inbox.id}")
+        about = {"inbox_id": str(kept.id), "why": verdict.outcome}
+        raise_alert(session, PAYMENTS_NEED_REVIEW, f"inbox:{kept.id}", **about)
+    elif standing.tries:
+        resolve_alert(session, PAYMENTS_NEED_REVIEW, f"inbox:{kept.id}")
     return verdict.outcome
 
 
-def _lock_inbox(session: Session, inbox_id: uuid.UUID) -> _Inbox:
-    values = {"agency_id": tenant_of(session).agency_id, "inbox_id": inbox_id}
-    row = session.execute(_LOCK, values).one_or_none()
+_Callback = StkCallback | UnreadableCallback | None
+"""What is said of a push, or why it cannot be read; None: it is something else."""
+
+
+def _callback_of(kept: Kept) -> _Callback:
+    if kept.kind != "STK":
+        return None
+    try:
+        return parse_stk_callback(kept.body)
+    except UnreadableCallback as error:
+        return error
+
+
+def _says_paid(callback: StkCallback) -> bool:
+    return result_code(callback.result_code).outcome is Outcome.PAID
+
+
+def _lock_inbox(session: Session, inbox_id: uuid.UUID) -> _Standing:
+    row = _LOCK.row(session, agency_id=tenant_of(session).agency_id, inbox_id=inbox_id)
     if row is None:
         raise NotFound(f"There is nothing {inbox_id} in the M-Pesa inbox.")
-    return _Inbox(*row)
+    return _Standing(*row)
 
 
-def _judge(session: Session, inbox: _Inbox, now: dt.datetime) -> _Verdict:
-    if inbox.kind == "C2B_CONFIRMATION":
-        return _judge_confirmation(session, inbox, now)
-    if inbox.kind == "C2B_VALIDATION":
-        return _Verdict("IGNORED", "It asks whether a payment may be made: nothing has moved.")
-    if inbox.attempt_id is None:
-        return _Verdict("REJECTED", "It names no payment request.")
-    try:
-        callback = parse_stk_callback(inbox.body)
-    except UnreadableCallback as error:
-        log.warning("callback_unreadable", inbox=str(inbox.id), why=str(error))
-        return _Verdict("REJECTED", f"It cannot be read: {error}.")
-    says_paid = result_code(callback.result_code).outcome is Outcome.PAID
-    lease: billing.LockedLease | None = None
-    if says_paid:
-        lease, attempt, payment = lock_to_complete(session, inbox.attempt_id, callback.receipt, now)
+def _close(session: Session, kept: Kept, verdict: _Verdict, now: dt.datetime) -> None:
+    values = {
+        "agency_id": tenant_of(session).agency_id,
+        "inbox_id": kept.id,
+        "state": verdict.state,
+        "outcome": verdict.outcome,
+        "now": now,
+    }
+    if verdict.settles_as is not None:
+        _SETTLE_AND_CLOSE.run(session, **values, attempt_id=kept.attempt_id, code=verdict.settles_as)
     else:
-        attempt, payment = lock_attempt(session, inbox.attempt_id)
+        _CLOSE.run(session, **values)
+
+
+def _judge(
+    session: Session, kept: Kept, callback: _Callback, held: HeldPush | None, now: dt.datetime
+) -> _Verdict:
+    if kept.kind == "C2B_CONFIRMATION":
+        return _judge_confirmation(session, kept, now)
+    if kept.kind == "C2B_VALIDATION":
+        return _Verdict("IGNORED", "It asks whether a payment may be made: nothing has moved.")
+    if kept.attempt_id is None or callback is None:
+        return _Verdict("REJECTED", "It names no payment request.")
+    if isinstance(callback, UnreadableCallback):
+        log.warning("callback_unreadable", inbox=str(kept.id), why=str(callback))
+        return _Verdict("REJECTED", f"It cannot be read: {callback}.")
+    straight = None if held is None else _complete_straight(session, held, callback, now)
+    if straight is not None:
+        return straight
+    attempt, payment = lock_attempt(session, kept.attempt_id)
     if not _belongs(session, attempt, callback):
-        log.error("callback_for_another_request", inbox=str(inbox.id), attempt=str(attempt.id))
+        log.error("callback_for_another_request", inbox=str(kept.id), attempt=str(attempt.id))
         return _Verdict("REJECTED", "Its CheckoutRequestID is not the one of this payment request.")
     attempt.checkout_request_id = callback.checkout_request_id
     attempt.merchant_request_id = attempt.merchant_request_id or callback.merchant_request_id or None
-    if lease is not None:
-        return _paid(session, lease, attempt, payment, callback, now)
+    if held is not None:
+        return _paid(session, held.lease, attempt, payment, callback, now)
     return _not_paid(session, attempt, payment, callback, now)
 
 
-def _judge_confirmation(session: Session, inbox: _Inbox, now: dt.datetime) -> _Verdict:
+def _judge_confirmation(session: Session, kept: Kept, now: dt.datetime) -> _Verdict:
     """Money came to the paybill; it may be the other telling of a push's payment."""
     try:
-        notice = parse_c2b(inbox.body)
+        notice = parse_c2b(kept.body)
     except UnreadableCallback as error:
-        log.warning("confirmation_unreadable", inbox=str(inbox.id), why=str(error))
+        log.warning("confirmation_unreadable", inbox=str(kept.id), why=str(error))
         return _Verdict("REJECTED", f"It cannot be read: {error}.", needs_person=True)
-    sighting = witness(session, seen_in_notice(notice, inbox.id, now), now)
+    sighting = witness(session, seen_in_notice(notice, kept.id, now), now)
     return _Verdict(_STATE_OF_SIGHTING[sighting.result], sighting.outcome)
 
 
@@ -241,6 +299,31 @@ def _belongs(session: Session, attempt: MpesaAttempt, callback: StkCallback) -> 
         MpesaAttempt.checkout_request_id == callback.checkout_request_id,
     )
     return not session.execute(select(taken)).scalar_one()
+
+
+def _complete_straight(
+    session: Session, held: HeldPush, callback: StkCallback, now: dt.datetime
+) -> _Verdict | None:
+    """Complete a push that was paid as it was asked, by as few statements as can be; None: nothing is done yet.
+
+    Whatever is odd about it (``_paid``) is looked at with the objects of its rows.
+    """
+    payment = held.payment
+    is_as_asked = (
+        callback.receipt is not None
+        and callback.amount == payment.amount
+        and payment.status in WAITING
+        and callback.checkout_request_id == held.checkout_request_id
+        and (held.merchant_request_id or not callback.merchant_request_id)
+    )
+    if not is_as_asked:
+        return None
+    try:
+        complete_held(session, held.lease, payment, paid_at=_paid_at(callback, now), receipt=callback.receipt)
+    except ReceiptTaken:
+        return None
+    _warn_of_oddities(payment.id, payment.status, callback)
+    return _Verdict("APPLIED", "Paid.", settles_as=callback.result_code)
 
 
 def _paid(
@@ -409,7 +492,7 @@ def _shown(amount: Decimal | None) -> str:
     return "no amount" if amount is None else str(amount)
 
 
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+def _without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers that are stored: no secrets, and no more than is sensible."""
     kept = [(name, value) for name, value in headers.items() if name.lower() not in _SECRET_HEADERS]
     return {name[:_MAX_HEADER]: value[:_MAX_HEADER] for name, value in kept[:_MAX_HEADERS]}

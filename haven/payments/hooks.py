@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -12,30 +10,20 @@ from flask import Blueprint, Response, request
 from haven.api.deadlines import body_within
 from haven.api.encoding import json_response
 from haven.api.guard import current_session, runtime
-from haven.db.session import tell_along
 from haven.errors import NotFound
 from haven.payments import service
+from haven.payments.callback_path import BODY_TIMEOUT_S
+from haven.payments.taking import KEPT_HEADERS, apply_at_once, keep
 
 log = structlog.get_logger(__name__)
 blueprint = Blueprint("hooks", __name__)
 
 _ACCEPTED: Final = {"ResultCode": 0, "ResultDesc": "Accepted"}
-_BODY_TIMEOUT_S: Final = 5.0
-"""M-Pesa sends its few hundred bytes at once."""
-_KEPT_HEADERS: Final = ("Content-Type", "Businessshortcode", "User-Agent", "X-Forwarded-For", "X-Request-Id")
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """What was kept; ``is_refused``: it is not to be applied."""
-
-    id: uuid.UUID
-    is_refused: bool
 
 
 @blueprint.post("/stk/<string:token>")
 def stk(token: str) -> Response:
-    """The outcome of a push."""
+    """The outcome of a push; most are taken before they come here (``callback_path``)."""
     return _stored_and_applied(token, "STK")
 
 
@@ -49,12 +37,12 @@ def confirmation(token: str) -> Response:
 def validation(token: str) -> Response:
     """May money come to the paybill? Answered well within the eight seconds M-Pesa waits; a failure of ours says yes."""
     session = current_session()
-    body = body_within(_BODY_TIMEOUT_S)
+    body = body_within(BODY_TIMEOUT_S)
     code = service.ACCEPTED
     try:
-        stored = _store(token, body, "C2B_VALIDATION")
-        if not stored.is_refused:
-            code = service.validate_payment(session, stored.id)
+        kept, is_refused = _store(token, body, "C2B_VALIDATION")
+        if not is_refused:
+            code = service.validate_payment(session, kept.id)
             session.commit()
     except NotFound:
         raise
@@ -71,41 +59,28 @@ def _stored_and_applied(token: str, kind: service.CallbackKind) -> Response:
     A token that is none of ours is an address that is not there: 404, and nothing is stored. A body that is far
     too long is a 413; of one that does not come in whole in time what came is kept, to be rejected.
     """
-    session = current_session()
-    stored = _store(token, body_within(_BODY_TIMEOUT_S), kind)
-    if stored.is_refused:
-        return json_response(_ACCEPTED)
-    try:
-        outcome = service.apply_callback(session, stored.id)
-        session.commit()
-        log.info("callback_applied", inbox_id=str(stored.id), outcome=outcome)
-    except Exception:
-        session.rollback()
-        log.exception("callback_kept_for_later", inbox_id=str(stored.id))
+    kept, is_refused = _store(token, body_within(BODY_TIMEOUT_S), kind)
+    if not is_refused:
+        apply_at_once(current_session(), kept)
     return json_response(_ACCEPTED)
 
 
-def _store(token: str, body: bytes, kind: service.CallbackKind) -> _Stored:
-    """Keep what came, and commit.
+def _store(token: str, body: bytes, kind: service.CallbackKind) -> tuple[service.KeptCallback, bool]:
+    """Keep what came, and commit; and whether it is refused, so not to be applied.
 
     Raises:
         NotFound: the token is none of ours.
     """
-    session = current_session()
-    tell_along(session)
-    headers = {name: request.headers[name] for name in _KEPT_HEADERS if name in request.headers}
-    refused = service.refusal(runtime().settings, request.remote_addr)
-    inbox_id = service.store_callback(
-        session,
+    kept, is_refused = keep(
+        current_session(),
+        runtime().settings,
         token=token,
         body=body,
-        headers=headers,
+        headers={name: request.headers[name] for name in KEPT_HEADERS if name in request.headers},
         address=request.remote_addr,
         kind=kind,
-        refused=refused,
     )
-    session.commit()
-    if inbox_id is None:
+    if kept is None:
         log.warning("callback_with_unknown_token", address=request.remote_addr, kind=kind)
         raise NotFound("There is no such address.")
-    return _Stored(inbox_id, is_refused=refused is not None)
+    return kept, is_refused

@@ -7,6 +7,7 @@ tell M-Pesa where to send it, ``validate_payment`` answers its question whether 
 places money that waits; ``pull`` compares the books with M-Pesa's list; the sweeps are for the clock.
 """
 
+from haven.payments.callbacks import Kept as KeptCallback
 from haven.payments.callbacks import Kind as CallbackKind
 from haven.payments.callbacks import apply as apply_callback
 from haven.payments.callbacks import replay as replay_callback
@@ -41,6 +42,7 @@ __all__ = [
     "PAID",
     "WAITING",
     "CallbackKind",
+    "KeptCallback",
     "Push",
     "QueryContext",
     "apply_answer",

@@ -8,23 +8,21 @@ import uuid
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
-from sqlalchemy import BigInteger, bindparam, exists, func, literal_column, select, text, update
+from sqlalchemy import exists, select, text, update
 from sqlalchemy.orm import Session
 
 from haven.billing import service as billing
 from haven.db.session import tenant_of
+from haven.db.statements import Statement
 from haven.payments.models import Payment, UnmatchedReceipt
 
 # The number of the lock of all receipts of the agency whose transaction it is.
 _ALL: Final = "hashtextextended('mpesa-receipts/' || current_setting('haven.agency_id'), 0)"
-HELD_RECEIPT: Final = select(
-    literal_column(f"pg_advisory_xact_lock_shared({_ALL})").label("among"),
-    func.pg_advisory_xact_lock(bindparam("receipt_lock", type_=BigInteger())).label("lock"),
-).subquery("held")
-"""What takes the lock ``receipt_lock`` as part of a statement: while rows are read, so before any of them is locked.
+HELD_RECEIPT: Final = f"(SELECT pg_advisory_xact_lock_shared({_ALL}) AS among, pg_advisory_xact_lock(:receipt_lock) AS lock) AS held"
+"""What takes the lock ``:receipt_lock`` as part of a statement: while rows are read, so before any of them is locked.
 
 And shares in the lock of all the agency's receipts, which ``lock_all_receipts`` takes."""
-_LOCK_RECEIPT: Final = select(HELD_RECEIPT)
+_LOCK_RECEIPT: Final = Statement(f"SELECT * FROM {HELD_RECEIPT}")  # noqa: S608  nobody's text
 _LOCK_RECEIPTS: Final = text(
     f"WITH among AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({_ALL}))"  # noqa: S608  nobody's text
     " SELECT count(pg_advisory_xact_lock(lock)) FROM"
@@ -39,7 +37,7 @@ def lock_receipt(session: Session, receipt: str) -> None:
     A receipt is a payment's or it waits unmatched; no index spans both tables, so whoever writes it down takes this
     lock, and before any lock of a row.
     """
-    session.execute(_LOCK_RECEIPT, {"receipt_lock": receipt_lock(session, receipt)})
+    _LOCK_RECEIPT.run(session, receipt_lock=receipt_lock(session, receipt))
 
 
 def lock_receipts(session: Session, receipts: Collection[str]) -> None:

@@ -391,6 +391,29 @@ def test_the_breaker_leaves_a_dead_backend_alone_and_tries_one_call_at_a_time():
     assert [breaker.allows(), breaker.allows()] == [True, True]
 
 
+def test_a_writer_whose_connection_the_server_has_closed_is_not_refused(redis_url, prefix):
+    cache = build_cache(redis_url, prefix=prefix, timeout_s=10)
+    tags = ["payment", "lease"]
+    cache.generations.announce("makao", tags, "one")
+    server = redis.Redis.from_url(redis_url)
+    mine = cache.link._own.connection._sock.getsockname()
+    server.client_kill("{}:{}".format(*mine))
+    cache.generations.settle("makao", tags, "one")
+    cache.generations.announce("makao", tags, "two")
+    cache.generations.settle("makao", tags, "two")
+    assert not cache.link.breaker.is_open
+    assert cache.generations.read("makao", tags)[0] is not None, "nothing is held any more"
+
+
+def test_a_script_that_the_server_has_forgotten_is_sent_again(redis_url, prefix):
+    cache = build_cache(redis_url, prefix=prefix, timeout_s=10)
+    redis.Redis.from_url(redis_url).script_flush()
+    cache.generations.announce("makao", ["lease"], "one")
+    assert cache.generations.read("makao", ["lease"])[0] is None
+    cache.generations.settle("makao", ["lease"], "one")
+    assert cache.generations.read("makao", ["lease"])[0] is not None
+
+
 @pytest.mark.req("C9")
 def test_without_redis_everything_is_computed_and_only_clearing_by_hand_is_refused():
     cache = build_cache("redis://127.0.0.1:1/0")

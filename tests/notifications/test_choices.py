@@ -6,6 +6,7 @@ import datetime as dt
 
 import pytest
 
+from extensions.database.counting import count_statements
 from haven.db.session import tenant_session
 from haven.identity.models import Agency
 from haven.notifications.reminders import tell_of_invoices
@@ -90,6 +91,19 @@ def test_reminders_come_on_their_days_once(reachable):
     )
     with reachable.session() as session:
         assert session.query(Job).filter_by(kind="notification_send").count() == 3
+
+
+def test_twenty_five_reminders_cost_no_more_statements_than_their_two_jobs_do(reachable):
+    set_up(reachable, reminders_before_due=[0])
+    for _ in range(25):
+        an_invoice(reachable.engine, reachable.agency_id, reachable.lease_id, due=TODAY)
+    with count_statements(reachable.engine) as counted:
+        assert clock(reachable) == 50
+    assert counted.count <= 10, counted.statements
+    with reachable.session() as session:
+        jobs = session.query(Job).filter_by(kind="notification_send").order_by(Job.id).all()
+        assert [len(job.arguments["about_ids"]) for job in jobs] == [20, 5]
+        assert {job.arguments["occasion"] for job in jobs} == {"0 days before"}
 
 
 def test_nobody_is_reminded_at_night_or_of_what_is_paid_or_where_the_agency_does_not_want_it(reachable):

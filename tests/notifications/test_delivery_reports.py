@@ -5,13 +5,17 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from sqlalchemy import func, select, update
 
-from haven.db.base import new_id
+from haven.db.base import PLATFORM, new_id
 from haven.db.session import tenant_session
 from haven.leasing.models import Tenant
-from haven.notifications.delivery_reports import PATH, hand_over, token
+from haven.notifications.delivery_reports import EARLY, PATH, hand_over, token
 from haven.notifications.models import Notification, SmsHandover
+from haven.operations.models import Job
+from haven.runtime import Runtime
 from tests.support.builders import a_tenant, an_agency
+from workers.runner import run_job
 
 
 @pytest.fixture
@@ -100,3 +104,65 @@ def test_another_address_is_not_there(engine, sms, report, wrong):
 def test_who_does_not_name_the_id_sees_no_handover_of_another_agency(engine, sms):
     with tenant_session(engine, an_agency(engine)) as session:
         assert session.query(SmsHandover).all() == []
+
+
+# Before the gateway's id is written down
+
+
+def waiting(engine):
+    """The reports that wait, oldest first."""
+    with tenant_session(engine, PLATFORM) as session:
+        query = select(Job).where(Job.kind == EARLY, Job.status == "SCHEDULED").order_by(Job.id)
+        return [
+            job for job in session.scalars(query) if job.arguments["provider_id"].startswith("ATXid_early")
+        ]
+
+
+@pytest.fixture
+def apply_waiting(engine, settings):
+    """A function that runs the jobs of reports that wait, as the clock and a worker do when their time has come."""
+    runtime = Runtime.start(settings, engine)
+
+    def run():
+        jobs = waiting(engine)
+        with tenant_session(engine, PLATFORM) as session:
+            session.execute(
+                update(Job).where(Job.id.in_([job.id for job in jobs])).values(run_after=func.now())
+            )
+        return [run_job(runtime, PLATFORM, job.id) for job in jobs]
+
+    return run
+
+
+def take_up(engine, sms, provider_id):
+    """Write the gateway's answer down, as its job does once it has it."""
+    with tenant_session(engine, sms.agency_id) as session:
+        one = session.get_one(Notification, (sms.agency_id, sms.id))
+        one.provider_id = provider_id
+        hand_over(session, one, provider_id)
+
+
+@pytest.mark.parametrize("status, becomes", [("Success", "SENT"), ("Failed", "FAILED")])
+def test_one_that_comes_before_its_message_is_written_down_is_kept(
+    engine, sms, report, apply_waiting, status, becomes
+):
+    early = f"ATXid_early{uuid.uuid4().hex}"
+    assert report(status, provider_id=early).status_code == 200
+    assert report(status, provider_id=early).status_code == 200
+    take_up(engine, sms, early)
+    assert apply_waiting() == ["SUCCEEDED"], "told twice, it waits once"
+    one = now(engine, sms)
+    assert (one.status, one.delivered_at is not None) == (becomes, status == "Success")
+    assert waiting(engine) == []
+
+
+def test_one_on_its_way_is_not_kept(engine, report):
+    assert report("Buffered", provider_id=f"ATXid_early{uuid.uuid4().hex}").status_code == 200
+    assert waiting(engine) == []
+
+
+def test_one_of_somebody_elses_message_is_forgotten_in_the_end(engine, sms, report, apply_waiting):
+    assert report("Success", provider_id=f"ATXid_early{uuid.uuid4().hex}").status_code == 200
+    assert apply_waiting() == ["SUCCEEDED"]
+    assert waiting(engine) == []
+    assert now(engine, sms).delivered_at is None

@@ -86,12 +86,12 @@ def hooks(engine: Engine) -> Iterator[str]:
             token = self.path.rpartition("/")[2]
             with Session(engine, expire_on_commit=False) as session:
                 address, headers = self.client_address[0], dict(self.headers)
-                inbox_id = payments.store_callback(
+                kept = payments.store_callback(
                     session, token=token, body=body, headers=headers, address=address
                 )
                 session.commit()
-                if inbox_id is not None:
-                    payments.apply_callback(session, inbox_id)
+                if kept is not None:
+                    payments.apply_callback(session, kept)
                     session.commit()
             answer = b'{"ResultCode": 0, "ResultDesc": "Accepted"}'
             self.send_response(200)

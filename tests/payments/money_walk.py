@@ -107,13 +107,13 @@ class Walk:
     def hear(self, prompt: Prompt, body: bytes, *, is_applied: bool = True) -> None:
         """A callback comes: stored and committed, then applied, unless its process dies in between."""
         with Session(self.engine) as session:
-            inbox_id = payments.store_callback(
+            kept = payments.store_callback(
                 session, token=prompt.push.token, body=body, headers={}, address=None
             )
             session.commit()
-        assert inbox_id is not None
+        assert kept is not None
         if is_applied:
-            self.do(payments.apply_callback, inbox_id)
+            self.do(payments.apply_callback, kept)
 
     def answer(self, prompt: Prompt, state: str, code: str, now: dt.datetime | None = None) -> None:
         """A status query has been answered."""

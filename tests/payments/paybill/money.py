@@ -77,22 +77,22 @@ def masked(phone: str) -> str:
 
 
 def keep(house: House, token: str, body: bytes, kind: Any = "C2B_CONFIRMATION") -> Any:
-    """Store a callback without applying it; its id in the inbox."""
+    """Store a callback without applying it; what was kept."""
     with Session(house.engine) as session:
-        inbox_id = payments.store_callback(
+        kept = payments.store_callback(
             session, token=token, body=body, headers={}, address="196.201.212.69", kind=kind
         )
         session.commit()
-    return inbox_id
+    return kept
 
 
 def hear(house: House, token: str, body: bytes, kind: Any = "C2B_CONFIRMATION") -> Any:
     """Store a callback and apply it; its row in the inbox."""
-    inbox_id = keep(house, token, body, kind)
+    kept = keep(house, token, body, kind)
     with house.session() as session:
-        payments.apply_callback(session, inbox_id)
+        payments.apply_callback(session, kept)
     with house.session() as session:
-        return session.get_one(MpesaInbox, (house.agency_id, inbox_id))
+        return session.get_one(MpesaInbox, (house.agency_id, kept.id))
 
 
 def reference_of(house: House, lease_id: Any = None) -> str:

@@ -213,7 +213,7 @@ def test_a_confirmation_that_fails_is_kept_for_the_sweeper(client, house, token,
 
 def ask(house, token, **fields):
     body = a_notice(**fields)
-    inbox_id = keep(house, token, body, "C2B_VALIDATION")
+    inbox_id = keep(house, token, body, "C2B_VALIDATION").id
     with house.session() as session:
         return payments.validate_payment(session, inbox_id)
 
