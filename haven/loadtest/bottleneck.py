@@ -14,6 +14,8 @@ FULL_CORE: Final = 0.9
 LATE_MS: Final = 50.0
 """A timer that wakes so late on average adds that to what is measured; gevent's own lateness is below 2 ms."""
 FULL_MACHINE: Final = 0.95
+GENERATOR: Final = "load generator"
+OTHERS: Final = "other programs"
 OFTEN: Final = 0.1
 """Share of the seconds from which it counts: short peaks are in any run."""
 MOSTLY: Final = 0.5
@@ -82,11 +84,16 @@ def _machine(seconds: Sequence[MachineSecond], cpus: int) -> str:
     if full < MOSTLY:
         return ""
     used = mean_cores(seconds)
+    load, others = used.pop(GENERATOR, 0.0), used.pop(OTHERS, 0.0)
     shown = ", ".join(f"{who} {cores:.2f}" for who, cores in sorted(used.items(), key=lambda one: -one[1]))
-    return (
-        f"The machine was the limit: all of its {cpus} cores were busy in {full:.0%} of the time"
-        f" (cores used, on average: {shown})."
+    sentence = (
+        f"The machine was the limit: its {cpus} cores were all busy in {full:.0%} of the time, so everything waited for them."
+        f" On average other programs used {others:.2f} of them, the load generator {load:.2f}, Haven with its servers"
+        f" {sum(used.values()):.2f}{f' ({shown})' if shown else ''}."
     )
+    if others > sum(used.values()):
+        sentence += " Measure again when less else is going on."
+    return sentence
 
 
 def mean_cores(seconds: Sequence[MachineSecond]) -> dict[str, float]:

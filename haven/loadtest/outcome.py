@@ -50,7 +50,7 @@ class Outcome:
         """Each figure that the scenario gives, beside its target."""
         return [
             *_felt(self.plan, self.tally),
-            *_whole(self.tally, self.served),
+            *_whole(self.plan, self.tally, self.served),
             *_many(self.plan, self.tally),
         ]
 
@@ -127,21 +127,22 @@ def _felt(plan: Plan, tally: Tally) -> list[Judged]:
         found.append(_p95(targets.DASHBOARD, tally.all_of(FLOW, [flows.OPENING])))
     if "PropertiesUser" in classes:
         found.append(_p95(targets.PROPERTIES, tally.all_of(HTTP, [f"GET {flows.PAGING}"])))
-    if "PaymentsUser" in classes:
+    if plan.scenario.rings:
         found.append(_p95(targets.PAYMENT, tally.all_of(FLOW, [flows.PAYING])))
-    if "BulkUser" in classes:
+    if {"BulkUser", "OccasionalBulkUser"} & set(classes):
         bulk = tally.all_of(FLOW, flows.BULK)
         found.append(_share(targets.BULK, bulk.error_rate, f"of {bulk.count} operations"))
     return found
 
 
-def _whole(tally: Tally, served: Served) -> list[Judged]:
+def _whole(plan: Plan, tally: Tally, served: Served) -> list[Judged]:
     """What holds for every scenario."""
     requests, everything = tally.all_of(HTTP), Series()
     everything.merge(requests)
     everything.merge(tally.all_of(FLOW))
     statements = (served.database or {}).get("statements") or {}
     most = max(served.memory, default=None)
+    cache = _share(targets.CACHE, served.cache_hit_rate, served.why or "of what the cache was asked for")
     return [
         Judged(targets.API, short(requests.mean), f"of {requests.count:,} requests"),
         Judged(
@@ -149,7 +150,8 @@ def _whole(tally: Tally, served: Served) -> list[Judged]:
             statements.get("mean"),
             served.why or f"of {statements.get('count', 0):,} statements",
         ),
-        _share(targets.CACHE, served.cache_hit_rate, served.why or "of what the cache was asked for"),
+        # What pays and loads asks for nothing that is stored: its few look-ups say nothing of the cache.
+        *([cache] if plan.scenario.reads else []),
         _share(targets.MEMORY, most, served.why or f"of the limit ({served.memory_limit})"),
         _share(
             targets.ERRORS, everything.error_rate, f"of {everything.count:,}; {everything.failed:,} failed"

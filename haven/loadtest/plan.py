@@ -14,6 +14,7 @@ class Scenario:
         users: how many at once the project's targets speak of.
         writes: it changes rows: payments are made, or files are loaded.
         rings: it asks for rent by M-Pesa. At a real one, phones of strangers would ring.
+        reads: it asks for what Haven stores answers of, so that the cache can be judged.
         classes: of ``haven.loadtest.scenarios``; ``mixed`` has all of them, each with its weight.
     """
 
@@ -22,18 +23,23 @@ class Scenario:
     users: int
     writes: bool
     rings: bool
+    reads: bool
     classes: tuple[str, ...]
 
 
-_EVERYBODY: Final = ("DashboardUser", "PropertiesUser", "OfficeUser", "PaymentsUser", "BulkUser")
+_EVERYBODY: Final = ("DashboardUser", "PropertiesUser", "OfficeUser", "RentDayUser", "OccasionalBulkUser")
 SCENARIOS: Final = {
     scenario.name: scenario
     for scenario in (
-        Scenario("dashboard", "people who look at the dashboard", 100, False, False, ("DashboardUser",)),
-        Scenario("properties", "people who page through properties", 50, False, False, ("PropertiesUser",)),
-        Scenario("payments", "tenants who pay by M-Pesa", 20, True, True, ("PaymentsUser",)),
-        Scenario("bulk", "people who load and change many rows", 5, True, False, ("BulkUser",)),
-        Scenario("mixed", "all of them, as an agency's day has them", 100, True, True, _EVERYBODY),
+        Scenario(
+            "dashboard", "people who look at the dashboard", 100, False, False, True, ("DashboardUser",)
+        ),
+        Scenario(
+            "properties", "people who page through properties", 50, False, False, True, ("PropertiesUser",)
+        ),
+        Scenario("payments", "tenants who pay by M-Pesa", 20, True, True, False, ("PaymentsUser",)),
+        Scenario("bulk", "people who load and change many rows", 5, True, False, False, ("BulkUser",)),
+        Scenario("mixed", "all of them, as an agency's day has them", 100, True, True, True, _EVERYBODY),
     )
 }
 

@@ -17,7 +17,7 @@ from haven.benchmarking.machine import machine
 from haven.loadtest.bottleneck import GeneratorSecond, limits
 from haven.loadtest.generating import Generators, generators
 from haven.loadtest.outcome import Outcome
-from haven.loadtest.plan import Plan
+from haven.loadtest.plan import Plan, Scenario
 from haven.loadtest.preparing import Prepared, prepared
 from haven.loadtest.site import Site, has_simulated_mpesa, is_loopback
 from haven.loadtest.tally import Tally, merged
@@ -45,11 +45,8 @@ def run(
     Raises:
         CannotMeasure: it cannot be prepared, real phones might ring, or a generator fails.
     """
-    if plan.scenario.rings and not may_ring and not has_simulated_mpesa(site):
-        raise CannotMeasure(
-            f"{site.host} is not known to have a simulated M-Pesa: {plan.scenario.name} would ring phones of strangers."
-            " Choose another scenario, or say --simulated-mpesa if it has one."
-        )
+    if plan.scenario.rings and not may_ring:
+        refuse_real_phones(site, plan.scenario)
     # The generators import while keys are made.
     with (
         tempfile.TemporaryDirectory(prefix="haven-loadtest-") as folder,
@@ -57,6 +54,19 @@ def run(
         prepared(site, plan, say) as shared,
     ):
         return _Run(plan, site, say, asked).measure(started, shared)
+
+
+def refuse_real_phones(site: Site, scenario: Scenario) -> None:
+    """See that nobody is asked for money who never rented anything.
+
+    Raises:
+        CannotMeasure: it is not known that M-Pesa over there is the simulator.
+    """
+    if not has_simulated_mpesa(site):
+        raise CannotMeasure(
+            f"{site.host} is not known to have a simulated M-Pesa: {scenario.name} would ring phones of strangers."
+            " Choose another scenario, or say --simulated-mpesa if it has one."
+        )
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any, Final
 import psutil
 
 from haven.benchmarking.errors import CannotMeasure
-from haven.loadtest.bottleneck import MachineSecond
+from haven.loadtest.bottleneck import GENERATOR, OTHERS, MachineSecond
 from haven.loadtest.callers import Caller
 from haven.loadtest.site import Site
 
@@ -24,8 +24,6 @@ _SETTLE_S: Final = 2.5
 _SLOT_S: Final = 10
 _SHORTEST_WINDOW_S: Final = 30
 """From this length on a run is read from its first whole slot on, without the requests that prepared it."""
-GENERATOR: Final = "load generator"
-OTHERS: Final = "others"
 _ROLES: Final = {
     "web": "Haven's web",
     "worker": "Haven's workers",

@@ -3,10 +3,10 @@
 To import this changes the process: Locust patches what blocks.
 """
 
-from haven.loadtest.scenarios.bulk import BulkUser
+from haven.loadtest.scenarios.bulk import BulkUser, OccasionalBulkUser
 from haven.loadtest.scenarios.dashboard import DashboardUser
 from haven.loadtest.scenarios.office import OfficeUser
-from haven.loadtest.scenarios.payments import PaymentsUser
+from haven.loadtest.scenarios.payments import PaymentsUser, RentDayUser
 from haven.loadtest.scenarios.people import HavenUser, Population
 from haven.loadtest.scenarios.properties import PropertiesUser
 
@@ -14,8 +14,10 @@ __all__ = [
     "BulkUser",
     "DashboardUser",
     "HavenUser",
+    "OccasionalBulkUser",
     "OfficeUser",
     "PaymentsUser",
     "Population",
     "PropertiesUser",
+    "RentDayUser",
 ]

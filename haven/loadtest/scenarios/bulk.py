@@ -21,7 +21,6 @@ _ENDED: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
 class BulkUser(HavenUser):
     """Loads and removes a file, and changes units to what they were: rows are written, and stay as they are."""
 
-    weight = 2
     wait_time = between(3, 8)
     may_write = True
     first_wait_s = 0.5
@@ -73,3 +72,10 @@ class BulkUser(HavenUser):
         report = done["result"] or {}
         if done["status"] != "SUCCEEDED" or report.get("succeeded") != ROWS:
             raise FlowFailed(f"{done['status']}, {report.get('succeeded')} of {ROWS} rows")
+
+
+class OccasionalBulkUser(BulkUser):
+    """In the mix: a file each minute or so."""
+
+    weight = 1
+    wait_time = between(20, 40)

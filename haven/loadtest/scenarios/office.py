@@ -10,7 +10,7 @@ from haven.loadtest.scenarios.people import HavenUser
 class OfficeUser(HavenUser):
     """Looks a tenant up, with his lease and what he owes; or what is late, and what came in."""
 
-    weight = 15
+    weight = 19
     wait_time = between(3, 8)
 
     @task(3)

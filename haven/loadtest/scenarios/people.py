@@ -31,7 +31,7 @@ class Population:
     """What the people of one generator share: what ``preparing`` made, dealt out in turn."""
 
     prepared: Mapping[str, Any]
-    seed: int
+    seed: str
     seated: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class Population:
 BULK_UNITS: Final = 100
 
 
-def phones(seed: int) -> Iterator[str]:
+def phones(seed: str) -> Iterator[str]:
     """Phones without end, none of which comes twice in a million; at the simulator each of them pays (digits 0100 to 0999)."""
     random = Random(f"{seed}/{uuid.uuid4()}")
     first, step = random.randrange(9_000_000), 1_285_717  # coprime: all come before one comes again
