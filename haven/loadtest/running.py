@@ -89,13 +89,14 @@ class _Run:
             busy, loads = list(watched.seconds), list(watched.load_averages)
             self._let_finish(started, tally)
             served = watcher.finish()
+        is_whole = took_s >= self.plan.duration_s
         is_local = is_loopback(self.site.host)
         found = limits(seconds, busy if is_local else [], os.cpu_count() or 1)
         return Outcome(
             self.plan,
             at,
             took_s,
-            not self.asked(),
+            is_whole,
             revision(),
             machine(),
             tally,
@@ -104,6 +105,7 @@ class _Run:
             busy,
             loads,
             found,
+            [] if is_whole else [f"It was interrupted after {took_s:.0f} of {self.plan.duration_s:g} s."],
         )
 
     def _follow(self, started: Generators, tally: Tally, seconds: list[list[GeneratorSecond]]) -> float:

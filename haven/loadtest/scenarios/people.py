@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from locust import FastHttpUser, between
 from locust.exception import StopUser
 
 from haven.loadtest.callers import API
+from haven.loadtest.phones import phones
 from haven.loadtest.tally import FLOW
 
 _Choice = TypeVar("_Choice")
@@ -59,15 +59,6 @@ class Population:
 BULK_UNITS: Final = 100
 
 
-def phones(seed: str) -> Iterator[str]:
-    """Phones without end, none of which comes twice in a million; at the simulator each of them pays (digits 0100 to 0999)."""
-    random = Random(f"{seed}/{uuid.uuid4()}")
-    first, step = random.randrange(9_000_000), 1_285_717  # coprime: all come before one comes again
-    for number in itertools.count():
-        place = (first + number * step) % 9_000_000
-        yield f"+2547{place // 900:04}{100 + place % 900:04}"
-
-
 class HavenUser(FastHttpUser):
     """Somebody at an agency, or a tenant. Locust starts one for each person; what he does are the tasks of the classes below."""
 
@@ -80,7 +71,7 @@ class HavenUser(FastHttpUser):
 
     def on_start(self) -> None:
         """Take a key, and a taste of one's own. People do not all begin in the same instant."""
-        self.people: Population = self.environment.population  # type: ignore[attr-defined]
+        self.people: Population = self.environment.population
         self.number = next(self.people.seated)
         self.random = Random(f"{self.people.seed}/{self.number}")
         self.headers = {"Authorization": f"Bearer {self.people.key(may_write=self.may_write)}"}
