@@ -24,12 +24,13 @@ class Caller:
         self._http = httpx.Client(base_url=f"{host}{API}", timeout=_TIMEOUT_S)
         body = {"email": sign_in.email, "password": sign_in.password}
         try:
-            self._http.headers["Authorization"] = (
-                f"Bearer {self.ask('POST', '/auth/login', body)['access_token']}"
-            )
+            tokens = self.ask("POST", "/auth/login", body)
+            if not isinstance(tokens, dict) or "access_token" not in tokens:
+                raise CannotMeasure(f"{host} signs nobody in: is that a Haven?")
         except BaseException:
             self._http.close()
             raise
+        self._http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +64,7 @@ class Caller:
                 break
             time.sleep(wait_s)
         if answer.is_success:
-            return answer.json() if answer.content else None
+            return _json(method, path, answer)
         raise CannotMeasure(f"{method} {path} was answered with {answer.status_code}: {_reason(answer)}")
 
     def pages(self, path: str, most: int) -> list[dict[str, Any]]:
@@ -77,6 +78,13 @@ class Caller:
                 break
             cursor = f"&cursor={page['pagination']['next_cursor']}"
         return found[:most]
+
+
+def _json(method: str, path: str, answer: httpx.Response) -> Any:
+    try:
+        return answer.json() if answer.content else None
+    except ValueError:
+        raise CannotMeasure(f"{method} {path} was not answered in JSON: is that a Haven?") from None
 
 
 def _reason(answer: httpx.Response) -> str:

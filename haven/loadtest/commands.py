@@ -106,6 +106,7 @@ def loadtest(
     console = Console(stderr=as_json) if sys.stdout.isatty() else Console(stderr=as_json, width=200)
     with _said(), _asked() as asked:
         _check_installed()
+        _make(out)
         from haven.loadtest.running import run
         from haven.loadtest.site import find_site
 
@@ -188,6 +189,20 @@ def _asked() -> Iterator[_Asked]:
             signal.signal(number, handler)
 
 
+def _make(folder: Path) -> None:
+    """The folder of the reports: that it cannot be is said before anything is measured."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotMeasure(_unwritable(folder, error)) from None
+    if not os.access(folder, os.W_OK):
+        raise CannotMeasure(f"The reports cannot be written to {folder}: choose another --out.")
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return f"The reports cannot be written to {folder} ({error.strerror}): choose another --out."
+
+
 def _write(outcome: Outcome, folder: Path) -> list[Path]:
     """The two reports."""
     from haven.loadtest.report import page
@@ -195,13 +210,10 @@ def _write(outcome: Outcome, folder: Path) -> list[Path]:
     name = f"{outcome.plan.scenario.name}-{outcome.plan.users}-{outcome.started_at:%Y%m%dT%H%M%SZ}"
     paths = [folder / f"{name}.json", folder / f"{name}.html"]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         paths[0].write_text(json.dumps(outcome.document(), indent=1) + "\n", encoding="utf-8")
         paths[1].write_text(page(outcome), encoding="utf-8")
     except OSError as error:
-        raise CannotMeasure(
-            f"The reports cannot be written to {folder} ({error.strerror}): choose another --out."
-        ) from None
+        raise CannotMeasure(_unwritable(folder, error)) from None
     return paths
 
 

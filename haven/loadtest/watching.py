@@ -156,6 +156,8 @@ class Watcher:
 
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
+        if self._thread.is_alive():
+            self._thread.join(30)
         self._close()
 
     def begin(self) -> None:

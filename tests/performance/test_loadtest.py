@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import http.server
 import itertools
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 from click.testing import CliRunner
@@ -286,14 +288,43 @@ def test_bad_arguments_are_refused_by_name(arguments):
 def test_a_bad_host_is_refused_in_a_sentence(host, says, tmp_path, monkeypatch):
     monkeypatch.setenv("HAVEN_LOADTEST_EMAIL", "a@b.example")
     monkeypatch.setenv("HAVEN_LOADTEST_PASSWORD", "word")
-    result = CliRunner().invoke(loadtest, ["dashboard", "--host", host, "--data", str(tmp_path)])
+    result = CliRunner().invoke(
+        loadtest, ["dashboard", "--host", host, "--data", str(tmp_path), "--out", str(tmp_path)]
+    )
     assert result.exit_code == CANNOT
     assert says in result.output
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("body", ["<html>", "[]", '{"message": "hello"}'])
+def test_what_is_no_haven_is_found_out(body, tmp_path, monkeypatch):
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_GET  # noqa: N815  as its base calls it
+
+        def log_message(self, format, *args):  # noqa: A002
+            """Nothing: it is not of interest."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HAVEN_LOADTEST_EMAIL", "a@b.example")
+    monkeypatch.setenv("HAVEN_LOADTEST_PASSWORD", "word")
+    try:
+        host = f"http://127.0.0.1:{server.server_port}"
+        result = CliRunner().invoke(loadtest, ["dashboard", "--host", host, "--out", str(tmp_path)])
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert result.exit_code == CANNOT
+    assert "is that a Haven?" in result.output
+
+
 def test_without_a_stack_and_a_host_it_says_what_to_do(tmp_path):
-    result = CliRunner().invoke(loadtest, ["dashboard", "--data", str(tmp_path)])
+    result = CliRunner().invoke(loadtest, ["dashboard", "--data", str(tmp_path), "--out", str(tmp_path)])
     assert result.exit_code == CANNOT
     assert "haven up" in result.output
 
@@ -343,3 +374,10 @@ def test_the_command_itself_is_never_patched_by_gevent(checkout):
         [sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=True, timeout=60
     )
     assert finished.stdout.split() == ["False", "False"]
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_measured(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(loadtest, ["dashboard", "--out", str(tmp_path / "file" / "reports")])
+    assert result.exit_code == CANNOT
+    assert "choose another --out" in result.output
