@@ -26,6 +26,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "Show what the clock did last, and when it is due again.",
     ),
     "doctor": ("haven.doctor.commands:doctor", "Look for what is wrong, and say what to do."),
+    "loadtest": (
+        "haven.loadtest.commands:loadtest",
+        "Let simulated people use Haven, and judge how it does.",
+    ),
     "limits": ("haven.operations.commands:limits", "Show the rate limits and whom they refused; change one."),
     "demo": ("haven.demo.commands:demo", "Load believable Kenyan agencies: small, medium or large."),
     "import": ("haven.bulk.commands:import_command", "Create rows from a CSV, NDJSON or JSON file."),

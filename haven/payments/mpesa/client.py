@@ -19,6 +19,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, Final
 
+import httpcore  # noqa: F401  httpx imports it with its first client: that would be in each job's process anew
 import httpx
 
 from extensions.circuit_breaker.breaker import Breaker, CircuitOpen
