@@ -36,9 +36,11 @@ class Span(NamedTuple):
 class Trace:
     """The work of one request or job, in the order of its end."""
 
-    __slots__ = ("beyond", "spans")
+    __slots__ = ("beyond", "is_over", "spans")
 
     def __init__(self) -> None:
+        self.is_over = False
+        """Put by whoever began it: nothing is added any more, and it is nobody's ``current``."""
         self.spans: list[Span] = []
         self.beyond: Mapping[str, list[float]] = _NOTHING
         """Kind → count and milliseconds of what ``spans`` has no room for."""
@@ -64,37 +66,32 @@ _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def begin() -> Trace:
-    """Trace what is done from here on in this context."""
+    """Trace what is done from here on in this context, until the trace ``is_over``.
+
+    That is a mark and no change of the context, as some requests end where garbage is collected: a collection may begin in the
+    middle of another ``ContextVar.set`` of this context, which then works on memory that has been freed, and the process dies
+    (CPython before 3.12, python/cpython#148891).
+    """
     trace = Trace()
     _current.set(trace)
     return trace
 
 
-def end(trace: Trace) -> None:
-    """Trace no longer, unless another trace has begun in this context since.
-
-    Never to be called where garbage is collected (``__del__``, a callback of ``weakref`` or ``gc``): a collection may begin in
-    the middle of another ``ContextVar.set`` of this context, which then works on memory that has been freed, and the process
-    dies (CPython before 3.12, python/cpython#148891).
-    """
-    if _current.get() is trace:
-        _current.set(None)
-
-
 def current() -> Trace | None:
     """The trace of this context."""
-    return _current.get()
+    trace = _current.get()
+    return None if trace is None or trace.is_over else trace
 
 
 def add(kind: str, name: str, started: float = 0.0, ms: float = 0.0, *, has_failed: bool = False) -> None:
     """Say that a piece of work is done; heard only where somebody traces."""
     trace = _current.get()
-    if trace is not None:
+    if trace is not None and not trace.is_over:
         trace.add(Span(kind, name, started, ms, has_failed))
 
 
 def add_span(span: Span) -> None:
     """The same, for whoever keeps a span that is the same each time: the outcome of a look-up, an event."""
     trace = _current.get()
-    if trace is not None:
+    if trace is not None and not trace.is_over:
         trace.add(span)

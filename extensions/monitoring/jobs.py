@@ -85,7 +85,7 @@ def measured_job(recorder: Recorder, numbers: JobNumbers, kind: str) -> Iterator
         measure.status = "FAILED"
         raise
     finally:
-        trace.end(work)
+        work.is_over = True
         ms = (time.perf_counter() - started) * 1000
         has_failed = measure.status == "FAILED"
         recorder.done(

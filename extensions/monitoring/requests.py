@@ -154,9 +154,9 @@ class Call:
             self._end()
 
     def __del__(self) -> None:
-        # A server that forgets to close must not leave a request in flight for ever. Its trace is let be: see ``trace.end``.
+        # A server that forgets to close must not leave a request in flight for ever. Here garbage is collected: see ``trace.begin``.
         if self._is_open:
-            self._count()
+            self._end()
 
     def fail(self) -> None:
         """The application raised: nobody else will close this call."""
@@ -164,12 +164,10 @@ class Call:
         self._end()
 
     def _end(self) -> None:
-        if self._is_open:
-            trace.end(self._trace)
-            self._count()
-
-    def _count(self) -> None:
+        if not self._is_open:
+            return
         self._is_open = False
+        self._trace.is_over = True
         ms = (time.perf_counter() - self._started) * 1000
         environ = self._environ
         method = environ.get("REQUEST_METHOD", "")

@@ -328,7 +328,7 @@ def killed_turns(engine: Engine, runtime: Runtime, database_url: str, statements
 
 
 def test_an_evaluator_killed_loses_nothing_and_tells_nothing_twice(engine, only_queue, runtime, database_url):
-    assert killed_turns(engine, runtime, database_url, range(4, 17, 4)) == [4, 8, 12, 16]
+    assert killed_turns(engine, runtime, database_url, range(3, 13, 3)) == [3, 6, 9, 12]
 
 
 @pytest.mark.long
