@@ -74,7 +74,9 @@ class CallbackPath:
         with counting(f"POST {_RULE}") as counted:
             is_taken = self._took(environ, address[1], body)
         if not is_taken:
-            return self._behind(environ | {"wsgi.input": io.BytesIO(body)}, start_response)
+            # In the same environment: who measures around this reads from it which route the app found.
+            environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+            return self._behind(environ, start_response)
         self.taken += 1
         environ[ROUTE] = _RULE
         start_response("200 OK", [*self._headers, ("X-Request-ID", request_id)])

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+import time
+from collections import Counter
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from extensions.database.counting import count_statements
+from extensions.monitoring import HTTP
+from extensions.monitoring.slots import KEPT, SLOT_S, slot_start
+from haven.app import create_app
 from haven.billing import service as billing
 from haven.payments import callbacks
 from haven.payments import service as payments
@@ -152,6 +157,30 @@ def test_what_fails_while_it_is_applied_is_kept_for_the_sweeper(app, client, hou
     with house.session() as session:
         assert payments.apply_callback(session, kept.id) == "Paid."
     check_books(house.engine, house.agency_id)
+
+
+def counted_of(app):
+    """Route → how many requests of it this process has counted; under ``""`` those of all routes."""
+    recorder = app.extensions["monitoring"].recorder
+    recorder.flush()
+    now, found = slot_start(time.time()), Counter()
+    for slot in recorder.own_slots(frozenset(range(now - SLOT_S * KEPT, now + 1, SLOT_S))):
+        found.update(
+            {route: sketch.count for (metric, route), sketch in slot.series.items() if metric == HTTP}
+        )
+    return found
+
+
+@pytest.mark.parametrize("length", [2, 40])
+def test_what_goes_on_to_the_app_is_counted_under_its_route(settings, length):
+    """Also where less of the body came than was announced: what came is all there is."""
+    app = create_app(settings)
+    announced = {"CONTENT_LENGTH": str(length)}
+    answer = app.test_client().post(
+        f"/api/v1/hooks/stk/{'0' * 96}", data=b"{}", environ_overrides=announced, buffered=True
+    )
+    assert answer.status_code == 404
+    assert counted_of(app) == {"": 1, "POST /api/v1/hooks/stk/<string:token>": 1}
 
 
 def test_where_it_cannot_be_stored_the_app_says_so(app, client, house, rung, monkeypatch):
