@@ -163,7 +163,7 @@ def counted_of(app):
     """Route → how many requests of it this process has counted; under ``""`` those of all routes."""
     recorder = app.extensions["monitoring"].recorder
     recorder.flush()
-    now, found = slot_start(time.time()), Counter()
+    now, found = slot_start(time.time()), Counter[str]()
     for slot in recorder.own_slots(frozenset(range(now - SLOT_S * KEPT, now + 1, SLOT_S))):
         found.update(
             {route: sketch.count for (metric, route), sketch in slot.series.items() if metric == HTTP}
