@@ -159,6 +159,28 @@ def test_what_fails_while_it_is_applied_is_kept_for_the_sweeper(app, client, hou
     check_books(house.engine, house.agency_id)
 
 
+def test_its_line_in_the_log_is_the_apps(client, house, caplog):
+    asked = {"X-Request-ID": "0712345678", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    for query in ("", "?x=1"):
+        # Too long a body is Flask's.
+        body = b"[" * 70_000 if query else b"{}"
+        token = house.start(a_phone(), "1").token
+        assert client.post(f"/api/v1/hooks/stk/{token}{query}", data=body, headers=asked).status_code == 200
+    short, by_flask = (one.msg for one in caplog.records if one.name == "haven.request")
+    assert short.keys() == by_flask.keys()
+    differing = {name for name in short if short[name] != by_flask[name]}
+    assert differing <= {"ms", "timestamp", "statements", "statements_ms"}
+    assert (short["request_id"], short["trace_id"]) == ("071*****78", "a" * 32)
+    assert 0 < short["statements_ms"] < short["ms"]
+
+
+def test_what_goes_on_to_the_app_has_one_id_in_all_its_lines(client, caplog):
+    answer = client.post(f"/api/v1/hooks/stk/{'0' * 96}", data=b"{}")
+    lines = [one.msg for one in caplog.records if isinstance(one.msg, dict)]
+    assert {"callback_with_unknown_token", "request"} <= {one["event"] for one in lines}
+    assert {one["request_id"] for one in lines} == {answer.headers["X-Request-ID"]}
+
+
 def counted_of(app):
     """Route → how many requests of it this process has counted; under ``""`` those of all routes."""
     recorder = app.extensions["monitoring"].recorder
