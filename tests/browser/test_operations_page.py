@@ -21,7 +21,7 @@ from haven.operations.alerts import WEBHOOK_DISABLED, raise_alert, resolve_alert
 from haven.operations.jobs import job_session
 from haven.operations.models import Alert, Job
 from haven.runtime import Runtime
-from tests.browser.looks import low_contrasts, unnamed
+from tests.browser.looks import heat_contrasts, low_contrasts, unnamed
 from tests.browser.test_ops_pages import sign_in, text_of, wait
 
 REQUESTS = 23
@@ -157,6 +157,26 @@ def test_it_fits_in_both_themes_and_widths_and_all_of_it_can_be_read(page, alert
             assert checked["text"] > 100, checked
             assert checked["graphics"] > 5, checked
     assert unnamed(page) == []
+
+
+def test_the_cells_of_the_heat_map_are_told_from_each_other_and_from_the_ground(page):
+    """From one level to the next, in each colour, on a card and on one whose numbers are old."""
+    page.set_script_timeout(20)
+    page.execute_script("window.fetch = () => new Promise(() => {})")
+    for theme in ("light", "dark"):
+        for old in ("false", "true"):
+            page.execute_script(
+                "if (document.documentElement.dataset.theme !== arguments[0]) document.getElementById('theme').click();"
+                "document.querySelector('main').dataset.old = arguments[1]",
+                theme,
+                old,
+            )
+            found = heat_contrasts(page, [0.001, 0.03, 0.1, 0.35, 1.0])
+            for hue, levels in found["hues"].items():
+                assert min(levels["steps"]) >= 1.25, (theme, old, hue, levels)
+                assert levels["strongest"] >= 3, (theme, old, hue, levels)
+            assert found["text"] >= 4.5, (theme, old, found["text"])
+            assert found["text_ends"] < 58
 
 
 def test_an_alert_is_acknowledged_and_silenced(page, runtime, alert):
