@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -347,25 +348,62 @@ def test_who_has_the_keyboard_keeps_it_when_the_page_is_written_anew(page):
     assert {before, after} == {"light", "dark"}
 
 
-def test_a_hidden_page_asks_seldom_and_at_once_when_it_is_looked_at(page):
-    def polls():
-        return page.execute_script(
-            "return performance.getEntriesByType('resource').filter(one => one.name.includes('/ops/now')).length"
-        )
+_BE = """
+Object.defineProperty(document, 'hidden', {value: arguments[0], configurable: true});
+document.dispatchEvent(new Event('visibilitychange'));
+"""
+_NOTE_TIMERS = """
+window.timers = [];
+const set = window.setTimeout;
+window.setTimeout = (act, after, ...rest) => { window.timers.push(after); return set(act, after, ...rest); };
+"""
+_COUNT_FETCHES = """
+window.fetches = 0;
+const fetched = window.fetch;
+window.fetch = (...asked) => { window.fetches++; return fetched(...asked); };
+"""
+_PUT_POLLS_OFF = """
+const set = window.setTimeout;
+window.setTimeout = (act, after) => { window.put_off = after; return set(act, after * 1000); };
+"""
 
-    def be(state):
-        page.execute_script(
-            "Object.defineProperty(document, 'hidden', {value: arguments[0], configurable: true});"
-            "document.dispatchEvent(new Event('visibilitychange'))",
-            state,
-        )
 
-    began = polls()
-    wait(page, lambda: polls() >= began + 2)
-    be(True)
-    time.sleep(2.2)  # the one that was due
-    began = polls()
+def polls(browser):
+    """When the page asked for its numbers, in ms since it was opened."""
+    return browser.execute_script(
+        "return performance.getEntriesByType('resource').filter(one => one.name.includes('/ops/now')).map(one => one.startTime)"
+    )
+
+
+def test_it_asks_every_three_seconds_and_a_hidden_page_nothing_until_it_is_looked_at(page):
+    began = len(polls(page))
+    wait(page, lambda: len(polls(page)) >= began + 3)
+    asked = polls(page)[began:]
+    # A timer may be late, never early.
+    assert min(later - one for one, later in pairwise(asked)) > 2900
+
+    page.execute_script(_NOTE_TIMERS)
+    page.execute_script(_BE, True)
+    time.sleep(1)  # the one that was under way
+    began, timers = len(polls(page)), page.execute_script("return window.timers.length")
     time.sleep(4)
-    assert polls() == began
-    be(False)
-    wait(page, lambda: polls() >= began + 2)
+    assert len(polls(page)) == began
+    assert page.execute_script("return window.timers.length") == timers
+    page.execute_script(_COUNT_FETCHES)
+    page.execute_script(_BE, False)
+    assert page.execute_script("return window.fetches") >= 1
+    wait(page, lambda: len(polls(page)) >= began + 2)
+
+
+def test_what_its_viewer_does_shows_at_once(page, alert):
+    """Not only when the page would have asked again."""
+    name = f"webhook_disabled, subject {alert}"
+    wait(page, lambda: labelled(page, f"Acknowledge {name}"))
+    page.execute_script(_PUT_POLLS_OFF)
+    wait(page, lambda: page.execute_script("return window.put_off") == 3000)
+    before = len(polls(page))
+    assert labelled(page, f"Acknowledge {name}")
+    press(page, f"Acknowledge {name}")
+    wait(page, lambda: not labelled(page, f"Acknowledge {name}"))
+    assert len(polls(page)) == before + 1
+    assert "taken by user:" in text_of(page, "#alerts")
