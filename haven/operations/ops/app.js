@@ -1,9 +1,9 @@
-// The operations page. It asks every three seconds for what it does not have yet; nothing while nobody looks.
+// The operations page. It asks every five seconds for what it does not have yet; nothing while nobody looks.
 import { Charts, heat } from "./charts.js";
 import { element, empty, mib, ms, number, put, seconds, share, SortedTable, table, when } from "./tables.js";
 
 const RANGES = [["5 min", 300], ["15 min", 900], ["1 h", 3600], ["6 h", 21600], ["24 h", 86400], ["7 d", 604800], ["30 d", 2592000]];
-const [POLL_MS, SILENCE_MOST_MIN] = [3000, 10080];
+const [POLL_MS, SILENCE_MOST_MIN] = [5000, 10080];
 const by_id = (id) => document.getElementById(id);
 const view = { range: 300, zoom: null };
 const open = new Set();
