@@ -89,8 +89,8 @@ class Client:
         status, headers = self.head()
         return status, self.body(int(headers["Content-Length"]))
 
-    def ask(self, path: str, *lines: str, **how: str) -> tuple[int, bytes]:
-        self.send(path, *lines, **how)
+    def ask(self, path: str, *lines: str) -> tuple[int, bytes]:
+        self.send(path, *lines)
         return self.answer()
 
     def is_closed(self) -> bool:
