@@ -272,7 +272,7 @@ class FastPath:
             answers = self._caching.cache.link.exchange(asked, count + (guess is not None))
         except Unavailable as error:
             if isinstance(error.__cause__, redis.TimeoutError):
-                self._runtime.redis.hold_off.failed()
+                self._runtime.redis.hold_off.failed(error.__cause__)
             return [None] * (count + 1)
         return answers if guess is not None else [*answers, None]
 
