@@ -131,7 +131,7 @@ def list_answer(listing: Listing) -> Response:
     """The page that the request at hand asks for, or all its rows where it wants NDJSON."""
     if wants_rows():
         return rows_answer(current_session(), listing)
-    return page_answer(listing.page(current_session(), listing.parse(request.args)))
+    return page_answer(listing.page(current_session().connection(), listing.parse(request.args)))
 
 
 def page_answer(page: Page) -> Response:

@@ -96,7 +96,7 @@ class Polls:
             return self._link.exchange(commands, count)
         except Unavailable as error:
             if isinstance(error.__cause__, redis.TimeoutError):
-                self._runtime.redis.hold_off.failed()
+                self._runtime.redis.hold_off.failed(error.__cause__)
             return [None] * count
 
     def _id(self, environ: Environ, began: float, size: int, seen: Seen) -> str:

@@ -254,7 +254,7 @@ def create_webhook(values: dict[str, Any]) -> Response:
 @webhooks.doc(summary="What was sent, and what became of it", **list_doc(_deliveries(None)))
 def list_deliveries(row_id: uuid.UUID) -> Response:
     listing = _deliveries(row_id)
-    page = listing.page(current_session(), listing.parse(request.args))
+    page = listing.page(current_session().connection(), listing.parse(request.args))
     if not page.rows:
         # None yet, or no such webhook: only here is it worth a statement to tell which.
         WEBHOOKS.listing.one(current_session(), row_id)
