@@ -51,7 +51,10 @@ def xml(line: str) -> str:
         ("\t\x01\x1f\ufffe", '<c r="B5" t="s"><t k>_x0001__x001F__xFFFE_</t></c>'),
         ("\t_x0041_x0042_ _x", '<c r="B5" t="s"><t k>_x005F_x0041_x005F_x0042_ _x</t></c>'),
         ("\t" + "é" * 40_000, f'<c r="B5" t="s"><t k>{"é" * MOST_CHARACTERS}</t></c>'),
-        ("\t" + "&" * 20_000, f'<c r="B5" t="s"><t>{"&amp;" * 20_000}</t></c>'),
+        ("\t" + "&" * 20_000, f'<c r="B5" t="s"><t k>{"&amp;" * 20_000}</t></c>'),
+        # A character beyond the first 65,536 is two of Excel's, and is never cut in two.
+        ("\t" + "🏠" * 16_384, f'<c r="B5" t="s"><t k>{"🏠" * 16_383}</t></c>'),
+        ("\t" + "é" + "🏠" * 16_384, f'<c r="B5" t="s"><t k>é{"🏠" * 16_383}</t></c>'),
     ],
 )
 def test_a_line_becomes_cells(line, cells):
