@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import IO, Final
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
 _SHEETS: Final = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
@@ -42,8 +42,8 @@ def broken(file: Path | IO[bytes]) -> list[str]:
         parts = {name: book.read(name) for name in book.namelist()}
         found = [] if len(parts) == len(book.namelist()) else ["two parts have the same name"]
     try:
-        trees = {name: ElementTree.fromstring(content) for name, content in parts.items()}
-    except ElementTree.ParseError as error:
+        trees = {name: ET.fromstring(content) for name, content in parts.items()}
+    except ET.ParseError as error:
         return [f"not XML: {error}"]
     found += _package(trees)
     found += _sheet_names(trees["xl/workbook.xml"])
