@@ -164,7 +164,7 @@ class _Sheets:
                 }
             )
         plot.set_title({"name": chart.title})
-        figures = {"name": chart.unit, "num_format": "#,##0"}
+        figures: dict[str, Any] = {"name": chart.unit, "num_format": "#,##0"}
         if chart.form != "lines" and all(value >= 0 for _, values in chart.series for value in values):
             # A bar that is cut at its foot does not show how much it is.
             figures["min"] = 0
