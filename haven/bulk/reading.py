@@ -144,7 +144,9 @@ def _records(text: io.TextIOWrapper, bulk: Bulk, operation: str, zone: ZoneInfo)
             return
         except csv.Error as error:
             # A cell that is too long: where the reader is then, no row need begin.
-            yield _cut_off(number, f"has a quotation mark that is never closed, or a cell without an end ({error})")
+            yield _cut_off(
+                number, f"has a quotation mark that is never closed, or a cell without an end ({error})"
+            )
             return
         if lines.are_over:
             # A row that is whole does not ask for another line.
