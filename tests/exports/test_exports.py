@@ -191,6 +191,7 @@ def test_a_filter_by_id_is_the_lists(at_app, busy):
         ({"format": "csv", "filters": {"colour": "red"}}, "/filters/colour"),
         ({"format": "csv", "filters": {"limit": "5"}}, "/filters/limit"),
         ({"format": "csv", "filters": {"amount__gte": "much"}}, "/filters/amount__gte"),
+        ({"format": "csv", "filters": {"status": "COMPLETE"}}, "/filters/status"),
         ({"format": "csv", "filters": {"status": ["COMPLETED"]}}, "/filters/status"),
         ({"format": "csv", "filters": {"status": None}}, "/filters/status"),
         ({"format": "csv", "filters": {"sort": "colour"}}, "/filters/sort"),
