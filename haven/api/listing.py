@@ -10,7 +10,7 @@ import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
@@ -37,6 +37,7 @@ from sqlalchemy.sql.elements import Label
 from werkzeug.datastructures import MultiDict
 
 from haven.api.cursors import Cursor, read_cursor
+from haven.db.base import ONE_OF
 from haven.db.statements import InWords
 from haven.errors import Fault, Invalid, NotFound
 
@@ -63,6 +64,21 @@ class Filter:
 
     def operators(self) -> tuple[str, ...]:
         return ("", "in", *_ORDERED) if self.ordered else ("", "in")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All that can be in the column, where its table says so; another word would find nothing, and not say why."""
+        return _words_of(self.column) if isinstance(self.column, InstrumentedAttribute) else ()
+
+    def value(self, text: str) -> Any:
+        """A parameter's text as the column's type.
+
+        Raises:
+            ValidationError: it is none.
+        """
+        if self.words and text not in self.words:
+            raise ValidationError(f"must be one of: {', '.join(self.words)}")
+        return self.field.deserialize(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,8 +374,8 @@ class Listing:
             texts = [part for part in text.split(",") if part]
             if not 1 <= len(texts) <= IN_MAX:
                 raise ValidationError(f"must have 1 to {IN_MAX} values, separated by commas")
-            return [one.column.in_([one.field.deserialize(part) for part in texts])]
-        value = one.field.deserialize(text)
+            return [one.column.in_([one.value(part) for part in texts])]
+        value = one.value(text)
         if operator == "gte":
             return [one.column >= value]
         return [one.column <= value] if operator == "lte" else [one.column == value]
@@ -382,6 +398,12 @@ def next_link(path: str, arguments: MultiDict[str, str], cursor: str) -> str:
     """The ``Link`` header of the next page (RFC 8288)."""
     query = {name: value for name, value in arguments.items() if name != "cursor"} | {"cursor": cursor}
     return f'<{path}?{urlencode(query)}>; rel="next"'
+
+
+@cache
+def _words_of(column: InstrumentedAttribute[Any]) -> tuple[str, ...]:
+    checks = (check.info.get(ONE_OF) for check in column.class_.__table__.constraints)
+    return next((words for name, words in filter(None, checks) if name == column.key), ())
 
 
 def _as_json(column: Column) -> ColumnElement[Any]:
