@@ -241,7 +241,7 @@ class Listing:
             begins = "in value" if query.cursor.value is not None else "in null"
             values |= {"after_id": query.cursor.id, "after_value": query.cursor.value}
         order = query.sort, part, begins
-        if len(query.conditions) == len(self.always) and self._is_plain(connection.dialect):
+        if not query.conditions and self._is_plain(connection.dialect):
             return self._in_words(order, connection.dialect).rows(connection, values)
         found = self._ordered(*order)
         return connection.execute(found.where(*query.conditions), values).all()
@@ -250,8 +250,7 @@ class Listing:
         """The list without filters, which is asked most: compiled once, so there is no statement to look up."""
         known = self._compiled.get(order)
         if known is None:
-            found = self._ordered(*order).where(*self.always)
-            known = self._compiled[order] = InWords(found, dialect)
+            known = self._compiled[order] = InWords(self._ordered(*order), dialect)
         return known
 
     def _is_plain(self, dialect: Dialect) -> bool:

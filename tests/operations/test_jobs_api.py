@@ -36,6 +36,12 @@ def test_everybody_lists_the_jobs_he_asked_for_and_an_administrator_all(engine, 
     other = _ask(engine, admin)
     assert _ids(manager.get("/jobs/history")) == {own}
     assert _ids(admin.get("/jobs/history")) == {own, other}
+    # Nor by its id: what it made may be a file that its caller alone may have.
+    (mine,) = manager.get("/jobs/history").get_json()["data"]
+    assert manager.get(f"/jobs/{mine['queue']}/{own}").status_code == 200
+    for method, path in (("GET", ""), ("GET", "/events"), ("DELETE", ""), ("POST", "/retry")):
+        assert manager(method, f"/jobs/maintenance/{other}{path}").status_code == 404
+    assert admin.get(f"/jobs/maintenance/{other}").status_code == 200
 
 
 def test_the_numbers_of_the_queues(engine, settings, caller_of):
