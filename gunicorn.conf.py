@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+import select
 import shutil
 import signal
 import tempfile
@@ -12,7 +13,8 @@ from typing import Any
 bind = f"{os.environ.get('BIND_HOST', '0.0.0.0')}:{os.environ.get('PORT', '8000')}"  # noqa: S104  a PaaS routes to it
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 threads = int(os.environ.get("WEB_THREADS", "8"))
-worker_class = "haven.serving.Worker"
+# Haven's own needs Linux; gunicorn's will do to try it out elsewhere.
+worker_class = "haven.serving.Worker" if hasattr(select, "epoll") else "gthread"
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  a heartbeat needs no disk
 
 # Imported once, before the fork: the processes share its memory and start at once.

@@ -7,6 +7,7 @@ no request pays for finding that out.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -21,10 +22,12 @@ from redis.exceptions import RedisClusterException
 
 from extensions.addresses import cluster_client, is_cluster, one_client, place_of
 
+log = logging.getLogger(__name__)
 ASK_EVERY_S: Final = 1.0
 """How often a Redis that is away is asked whether it is back."""
 ASK_TIMEOUT_S: Final = 0.2
 """A Redis that needs longer for a PING is no help: PostgreSQL is quicker."""
+_MISUSE: Final = "cluster mode"
 _AWAY: Final = (redis.ConnectionError, redis.TimeoutError)
 _Answer = TypeVar("_Answer")
 
@@ -61,9 +64,10 @@ class HoldOff:
         if self.is_away:
             raise HeldOff("Redis is away: it is left alone until it answers again.")
 
-    def failed(self) -> None:
+    def failed(self, error: BaseException) -> None:
         """The server did not answer: leave it alone from now on."""
         if not self._is_away:
+            log.warning("Redis is left alone until it answers again: %s: %s", type(error).__name__, error)
             self._is_away = True
             self.times += 1
             self._start_asking()
@@ -135,8 +139,10 @@ class GuardedCluster:
         try:
             return _guarded(self.hold_off, lambda: act(self._client()))
         except RedisClusterException as error:
-            # No RedisError, so nobody expects it: slots that no node has, no node that answers.
-            self.hold_off.failed()
+            # No RedisError, so nobody expects it: slots that no node has, no node that answers; or a command that a cluster
+            # does not have, which says nothing of whether it answers.
+            if _MISUSE not in str(error):
+                self.hold_off.failed(error)
             raise redis.ConnectionError(str(error)) from error
 
     def pipeline(self, transaction: bool = True) -> ClusterCommands:
@@ -188,11 +194,13 @@ def guarded_redis(url: str, timeout_s: float, **options: Any) -> GuardedRedis:
     Args:
         url: see ``addresses``. For a cluster it is a ``GuardedCluster``, which has the same commands.
         timeout_s: the longest wait for a connection, and for an answer.
-        options: further ones of ``redis.Redis``; ``db`` goes before the URL's.
+        options: further ones of ``redis.Redis``; ``db`` goes before the URL's, and is left out for a cluster, which has none:
+            to name one is an error there, that would have all of this process leave the cluster alone.
     """
     options = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s} | options
     hold_off = _hold_off_of(url)
     if is_cluster(url):
+        options.pop("db", None)
         return GuardedCluster(lambda: cluster_client(url, **options), hold_off)  # type: ignore[return-value]
     # No retry: a second try would double the time that a request loses to a dead server.
     client: GuardedRedis = one_client(url, kind=GuardedRedis, retry=None, **options)
@@ -227,6 +235,6 @@ def _guarded(hold_off: HoldOff, act: Callable[[], _Answer]) -> _Answer:
     hold_off.check()
     try:
         return act()
-    except _AWAY:
-        hold_off.failed()
+    except _AWAY as error:
+        hold_off.failed(error)
         raise

@@ -11,10 +11,10 @@ import orjson
 from flask import Flask, Response, current_app, g, has_request_context, request
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, create_engine, event, exc
-from sqlalchemy.pool import QueuePool
 
 from extensions.contract import Base, Health, Metric, Setting
 from extensions.database.counting import Counted, SlowStatement, Watch, begin, count_statements, current
+from extensions.database.pool import IDLE_SINCE, SurplusPool
 from extensions.database.replica import Reading, make_reading
 from extensions.hold_off import guarded_redis
 
@@ -127,11 +127,11 @@ class Database(Base):
         low, high = self.setting(app, "DB_POOL_MIN"), self.setting(app, "DB_POOL_MAX")
         timeout_ms = self.setting(app, "DB_STATEMENT_TIMEOUT")
         return {
-            "pool_size": low,
-            "max_overflow": high - low,
+            "poolclass": SurplusPool,
+            "kept": low,
+            "pool_size": high,
             "pool_timeout": self.setting(app, "DB_POOL_TIMEOUT"),
             "pool_recycle": self.setting(app, "DB_POOL_RECYCLE"),
-            "pool_use_lifo": True,
             "json_serializer": lambda value: orjson.dumps(value).decode(),
             "json_deserializer": orjson.loads,
             "connect_args": {
@@ -174,11 +174,8 @@ def _driver_url(url: str) -> str:
 def _test_idle_connections(engine: Engine) -> None:
     """Test only what lay idle: a ping at each checkout would cost every request a round trip."""
 
-    def returned(_connection: Any, record: Any) -> None:
-        record.info["idle_since"] = time.monotonic()
-
     def taken(connection: Any, record: Any, _proxy: Any) -> None:
-        if time.monotonic() - record.info.get("idle_since", time.monotonic()) < _IDLE_CHECKED_S:
+        if time.monotonic() - record.info.get(IDLE_SINCE, time.monotonic()) < _IDLE_CHECKED_S:
             return
         try:
             with connection.cursor() as cursor:
@@ -188,19 +185,18 @@ def _test_idle_connections(engine: Engine) -> None:
             # The pool then throws the connection away and makes another.
             raise exc.DisconnectionError from error
 
-    event.listen(engine, "checkin", returned)
     event.listen(engine, "checkout", taken)
 
 
 def _pool_numbers(engine: Engine) -> dict[str, int]:
     pool = engine.pool
-    if not isinstance(pool, QueuePool):
+    if not isinstance(pool, SurplusPool):
         return {"in_use": 0}
     return {
-        "size": pool.size(),
+        "size": pool.kept,
         "idle": pool.checkedin(),
         "in_use": pool.checkedout(),
-        "overflow": max(pool.overflow(), 0),
+        "overflow": max(pool.opened() - pool.kept, 0),
     }
 
 

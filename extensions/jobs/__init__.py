@@ -177,11 +177,13 @@ class Jobs(Base):
         )
 
     def collect(self) -> Iterable[Metric]:
-        """Depth and oldest age of each queue, workers, and what has ended; nothing while Redis is away.
+        """Depth and oldest age of each queue, workers, and what has ended; nothing while Redis is away or not used.
 
         Every process tells the same, so of all processes it is the largest, not the sum.
         """
         state = self._state
+        if state.runs_here:
+            return
         try:
             for name in state.names:
                 depth = state.queues.depth(name)
@@ -196,7 +198,8 @@ class Jobs(Base):
     def after_fork(self, app: Flask) -> None:
         """The connections are the parent's."""
         state: _State = app.extensions[self.name]
-        state.queues.connection.connection_pool.reset()
+        if not state.runs_here:
+            state.queues.connection.connection_pool.reset()
 
     @property
     def _state(self) -> _State:

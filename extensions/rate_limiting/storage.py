@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Final, NoReturn
 
@@ -12,6 +13,7 @@ from extensions.addresses import SCHEMES
 from extensions.hold_off import guarded_redis
 from extensions.rate_limiting.counting import LocalWindows, Rules, SharedWindows, Verdict
 
+log = logging.getLogger(__name__)
 SCHEME: Final = "windows"
 _IN_MEMORY: Final = f"{SCHEME}+memory"
 
@@ -47,7 +49,9 @@ class WindowStorage(Storage):
         if self._shared is not None:
             try:
                 verdict = self._shared.take(caller, rules, amount)
-            except redis.RedisError:
+            except redis.RedisError as error:
+                if not self.counts_in_memory:
+                    log.warning("limits are counted in the memory of each process: %s", error)
                 self.counts_in_memory = True
             else:
                 self.counts_in_memory = False

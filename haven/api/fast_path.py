@@ -16,7 +16,6 @@ from typing import Any, Final, NamedTuple
 
 import redis
 from flask import Flask
-from sqlalchemy.orm import Session
 from werkzeug.wrappers import Request
 
 from extensions.caching import State as Caching
@@ -47,7 +46,7 @@ from haven.api.guard import FAILED, SIGNED_IN, is_signed_in_administrator
 from haven.api.large_answers import NDJSON
 from haven.api.listing import Listing
 from haven.api.resource import API, CACHED, page_parts
-from haven.db.session import set_tenant, tell_along
+from haven.db.session import reading
 from haven.identity.principals import Principal, Principals, Seen
 from haven.runtime import Runtime
 
@@ -242,11 +241,8 @@ class FastPath:
             assert view.listing is not None
             arguments = Request(call.environ).args
             query = view.listing.parse(arguments)
-            with Session(self._runtime.engine) as session:
-                set_tenant(session, known.seen.principal.tenant(call.request_id))
-                tell_along(session)
-                page = view.listing.page(session, query)
-                session.commit()
+            with reading(self._runtime.engine, known.seen.principal.tenant(call.request_id)) as connection:
+                page = view.listing.page(connection, query)
             headers, body = page_parts(page, view.path, arguments)
             check_length(len(body), self._most_bytes, view.path)
             return stored_parts(headers, body)
@@ -276,7 +272,7 @@ class FastPath:
             answers = self._caching.cache.link.exchange(asked, count + (guess is not None))
         except Unavailable as error:
             if isinstance(error.__cause__, redis.TimeoutError):
-                self._runtime.redis.hold_off.failed()
+                self._runtime.redis.hold_off.failed(error.__cause__)
             return [None] * (count + 1)
         return answers if guess is not None else [*answers, None]
 

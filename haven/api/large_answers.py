@@ -48,7 +48,7 @@ def rows_answer(session: Session, listing: Listing) -> Response:
     with ExitStack() as opened:
         file: IO[bytes] = opened.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY))
         while True:
-            page = listing.page(session, query)
+            page = listing.page(session.connection(), query)
             rows += len(page.rows)
             file.write(b"".join(encode(row) + b"\n" for row in page.rows))
             _check(rows, file.tell())

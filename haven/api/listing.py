@@ -10,13 +10,15 @@ import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 from marshmallow import ValidationError, fields
 from sqlalchemy import (
     ColumnElement,
+    Connection,
+    Dialect,
     Integer,
     Numeric,
     Select,
@@ -35,6 +37,8 @@ from sqlalchemy.sql.elements import Label
 from werkzeug.datastructures import MultiDict
 
 from haven.api.cursors import Cursor, read_cursor
+from haven.db.base import ONE_OF
+from haven.db.statements import InWords
 from haven.errors import Fault, Invalid, NotFound
 
 LIMIT_DEFAULT: Final = 50
@@ -60,6 +64,21 @@ class Filter:
 
     def operators(self) -> tuple[str, ...]:
         return ("", "in", *_ORDERED) if self.ordered else ("", "in")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All that can be in the column, where its table says so; another word would find nothing, and not say why."""
+        return _words_of(self.column) if isinstance(self.column, InstrumentedAttribute) else ()
+
+    def value(self, text: str) -> Any:
+        """A parameter's text as the column's type.
+
+        Raises:
+            ValidationError: it is none.
+        """
+        if self.words and text not in self.words:
+            raise ValidationError(f"must be one of: {', '.join(self.words)}")
+        return self.field.deserialize(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,20 +202,20 @@ class Listing:
             raise _invalid(faults)
         return Query(tuple(conditions), sort, limit, cursor, with_total)
 
-    def page(self, session: Session, query: Query) -> Page:
-        """The page that ``query`` asks for."""
+    def page(self, connection: Connection, query: Query) -> Page:
+        """The page that ``query`` asks for, as the tenant that ``connection`` tells PostgreSQL may see it."""
         column = self._sort_column(query.sort)
-        rows = self._rows(session, query, column)
+        rows = self._rows(connection, query, column)
         shown = [dict(zip(self._names, row, strict=False)) for row in rows[: query.limit]]
         next_cursor = None
         if len(rows) > query.limit:
             last = rows[query.limit - 1]
             value = None if column is self.key else last[-2]
             next_cursor = Cursor(query.sort, value, uuid.UUID(last[-1])).text()
-        total = self._total(session, query, is_empty=not rows) if query.with_total else None
+        total = self._total(connection, query, is_empty=not rows) if query.with_total else None
         return Page(shown, query.limit, next_cursor, total)
 
-    def _rows(self, session: Session, query: Query, column: Any) -> Sequence[Any]:
+    def _rows(self, connection: Connection, query: Query, column: Any) -> Sequence[Any]:
         """One row more than the page has, where there is one. Rows that lack the sort's value come last, up or down.
 
         Those that have it are read first and the others after them, each from where they begin in the index: an index read
@@ -204,28 +223,41 @@ class Listing:
         statement is needed only where the first does not fill the page.
         """
         if not getattr(column, "nullable", False):
-            return self._read(session, query, "all", query.limit + 1)
+            return self._read(connection, query, "all", query.limit + 1)
         rows: Sequence[Any] = []
         if query.cursor is None or query.cursor.value is not None:
-            rows = self._read(session, query, "present", query.limit + 1)
+            rows = self._read(connection, query, "present", query.limit + 1)
         missing = query.limit + 1 - len(rows)
         if missing:
             begun = query.cursor is not None and query.cursor.value is None
             afresh = query if begun else replace(query, cursor=None)
-            rows = [*rows, *self._read(session, afresh, "missing", missing)]
+            rows = [*rows, *self._read(connection, afresh, "missing", missing)]
         return rows
 
-    def _read(self, session: Session, query: Query, part: _Part, limit: int) -> Sequence[Any]:
+    def _read(self, connection: Connection, query: Query, part: _Part, limit: int) -> Sequence[Any]:
         values: dict[str, Any] = {"rows": limit}
         begins: _Begins = "first"
         if query.cursor is not None:
             begins = "in value" if query.cursor.value is not None else "in null"
             values |= {"after_id": query.cursor.id, "after_value": query.cursor.value}
-        found = self._ordered(query.sort, part, begins)
-        if query.conditions:
-            found = found.where(*query.conditions)
-        # Not session.execute: these rows are no objects that the session would have to know.
-        return session.connection().execute(found, values).all()
+        order = query.sort, part, begins
+        if not query.conditions and self._is_plain(connection.dialect):
+            return self._in_words(order, connection.dialect).rows(connection, values)
+        found = self._ordered(*order)
+        return connection.execute(found.where(*query.conditions), values).all()
+
+    def _in_words(self, order: tuple[str, _Part, _Begins], dialect: Dialect) -> InWords:
+        """The list without filters, which is asked most: compiled once, so there is no statement to look up."""
+        known = self._compiled.get(order)
+        if known is None:
+            known = self._compiled[order] = InWords(self._ordered(*order), dialect)
+        return known
+
+    def _is_plain(self, dialect: Dialect) -> bool:
+        known = self._plain.get(dialect.name)
+        if known is None:
+            known = self._plain[dialect.name] = InWords.needs_nothing_more(self._select(), dialect)
+        return known
 
     def _ordered(self, sort: str, part: _Part, begins: _Begins) -> Select[Any]:
         """The list in an order; made once, as SQLAlchemy finds its text sooner for a statement that it has seen.
@@ -245,8 +277,16 @@ class Listing:
             found = found.where(column.is_(None) if part == "missing" else column.is_not(None))
         if begins != "first":
             found = found.where(self._after(column, is_down, begins))
-        known = self._in_order[sort, part, begins] = found.limit(bindparam("rows", type_=Integer))
+        known = self._in_order[sort, part, begins] = found.limit(bindparam("rows", None, type_=Integer))
         return known
+
+    @cached_property
+    def _plain(self) -> dict[str, bool]:
+        return {}
+
+    @cached_property
+    def _compiled(self) -> dict[tuple[str, _Part, _Begins], InWords]:
+        return {}
 
     @cached_property
     def _in_order(self) -> dict[tuple[str, _Part, _Begins], Select[Any]]:
@@ -267,12 +307,12 @@ class Listing:
         found = select(*self._selected, *more)
         return found if self.joined is None else found.select_from(self.joined)
 
-    def _total(self, session: Session, query: Query, *, is_empty: bool) -> int:
+    def _total(self, connection: Connection, query: Query, *, is_empty: bool) -> int:
         if is_empty and query.cursor is None:
             return 0
         is_alone = self.joined is None or self.is_widened
         counted = select(func.count()).select_from(self.key.class_ if is_alone else self.joined)
-        return session.execute(counted.where(*query.conditions)).scalar_one()
+        return connection.execute(counted.where(*query.conditions)).scalar_one()
 
     def _sort_column(self, sort: str) -> Any:
         name = sort.removeprefix("-")
@@ -280,14 +320,14 @@ class Listing:
         return self.key if name == CREATED_AT else self.sorts[name]
 
     def _after(self, column: Any, is_down: bool, begins: _Begins) -> ColumnElement[bool]:
-        after_id = bindparam("after_id", type_=Uuid)
+        after_id = bindparam("after_id", None, type_=Uuid)
         later: ColumnElement[bool] = self.key < after_id if is_down else self.key > after_id
         if column is self.key:
             return later
         if begins == "in null":
             rest: ColumnElement[bool] = column.is_(None) & later
             return rest
-        after_value = bindparam("after_value", type_=column.type)
+        after_value = bindparam("after_value", None, type_=column.type)
         place = tuple_(cast(after_value, column.type), cast(after_id, Uuid))
         here = tuple_(column, self.key)
         beyond: ColumnElement[bool] = here < place if is_down else here > place
@@ -333,8 +373,8 @@ class Listing:
             texts = [part for part in text.split(",") if part]
             if not 1 <= len(texts) <= IN_MAX:
                 raise ValidationError(f"must have 1 to {IN_MAX} values, separated by commas")
-            return [one.column.in_([one.field.deserialize(part) for part in texts])]
-        value = one.field.deserialize(text)
+            return [one.column.in_([one.value(part) for part in texts])]
+        value = one.value(text)
         if operator == "gte":
             return [one.column >= value]
         return [one.column <= value] if operator == "lte" else [one.column == value]
@@ -357,6 +397,12 @@ def next_link(path: str, arguments: MultiDict[str, str], cursor: str) -> str:
     """The ``Link`` header of the next page (RFC 8288)."""
     query = {name: value for name, value in arguments.items() if name != "cursor"} | {"cursor": cursor}
     return f'<{path}?{urlencode(query)}>; rel="next"'
+
+
+@cache
+def _words_of(column: InstrumentedAttribute[Any]) -> tuple[str, ...]:
+    checks = (check.info.get(ONE_OF) for check in column.class_.__table__.constraints)
+    return next((words for name, words in filter(None, checks) if name == column.key), ())
 
 
 def _as_json(column: Column) -> ColumnElement[Any]:

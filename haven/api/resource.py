@@ -131,7 +131,7 @@ def list_answer(listing: Listing) -> Response:
     """The page that the request at hand asks for, or all its rows where it wants NDJSON."""
     if wants_rows():
         return rows_answer(current_session(), listing)
-    return page_answer(listing.page(current_session(), listing.parse(request.args)))
+    return page_answer(listing.page(current_session().connection(), listing.parse(request.args)))
 
 
 def page_answer(page: Page) -> Response:
@@ -181,7 +181,13 @@ def parameters_of(listing: Listing) -> list[dict[str, Any]]:
         described.append(
             _parameter("q", {"type": "string", "minLength": 1, "maxLength": SEARCH_MAX}, "Search.")
         )
-    return described + [_parameter(name, {"type": "string"}) for name in listing.parameters]
+    return described + [_parameter(name, _schema_of(listing, name)) for name in listing.parameters]
+
+
+def _schema_of(listing: Listing, parameter: str) -> dict[str, Any]:
+    name, operator = listing.parameters[parameter]
+    words = listing.filters[name].words if name in listing.filters and not operator else ()
+    return {"type": "string", "enum": list(words)} if words else {"type": "string"}
 
 
 def list_doc(listing: Listing) -> dict[str, Any]:

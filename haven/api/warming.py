@@ -72,7 +72,9 @@ def _of_resource(resource: Resource) -> Warmed:
 
     def compute(session: Session) -> tuple[dict[str, str], bytes]:
         nothing = MultiDict[str, str]()
-        return page_parts(resource.listing.page(session, resource.listing.parse(nothing)), path, nothing)
+        return page_parts(
+            resource.listing.page(session.connection(), resource.listing.parse(nothing)), path, nothing
+        )
 
     return Warmed(rule, path, f"{resource.permission}:read", compute)
 

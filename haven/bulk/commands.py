@@ -134,7 +134,8 @@ def _show(report: dict[str, Any]) -> None:
     if report["applied"]:
         console.print(f"{good:,} {report['resource']} made, {failed:,} rows refused.")
     else:
-        console.print(f"Nothing was changed: {good:,} rows are good, {failed:,} are not.")
+        are = "row is" if good == 1 else "rows are"
+        console.print(f"Nothing was changed: {good:,} {are} good, {failed:,} not.")
 
 
 def _write(path: Path, errors: list[dict[str, Any]]) -> None:

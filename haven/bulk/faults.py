@@ -65,5 +65,5 @@ class RowsRefused(Invalid):
     """Nothing was done: some rows break rules. ``faults`` are the first of them."""
 
     def __init__(self, failed: int, rows: int, faults: tuple[Fault, ...]) -> None:
-        word = "row breaks" if failed == 1 else "rows break"
-        super().__init__(f"{failed:,} of {rows:,} {word} a rule: nothing was changed.", faults=faults)
+        of, broke = "row" if rows == 1 else "rows", "breaks" if failed == 1 else "break"
+        super().__init__(f"{failed:,} of {rows:,} {of} {broke} a rule: nothing was changed.", faults=faults)

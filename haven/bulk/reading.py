@@ -28,6 +28,21 @@ class _TooLong(Exception):
     """A line is not held in memory."""
 
 
+class _Lines:
+    """The lines of a file, one at a time; ``are_over`` once one was asked for and there was none."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+        self.are_over = False
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(_LINE_LONGEST):
+            if len(line) == _LINE_LONGEST and not line.endswith("\n"):
+                raise _TooLong(f"has a line that is longer than {_LINE_LONGEST:,} characters")
+            yield line
+        self.are_over = True
+
+
 def read(file: BinaryIO, form: str, bulk: Bulk, operation: str, zone: ZoneInfo) -> Generator[Row]:
     """The rows of ``file``, which is read once from its beginning and never held whole (but for a JSON array).
 
@@ -94,9 +109,10 @@ def _object(number: int, value: Any) -> Row:
     return Row(number, {}, {}, [RowFault(f"/{number}", "must be a JSON object", number)])
 
 
-def _cut_off(number: int, detail: str) -> Row:
+def _cut_off(number: int, detail: str, column: str | None = None) -> Row:
     """Where reading ends: behind this nobody knows where a row begins."""
-    return Row(number, {}, {}, [RowFault(f"/{number}", f"{detail}: nothing behind it was read", number)])
+    pointer = f"/{number}/{column}" if column else f"/{number}"
+    return Row(number, {}, {}, [RowFault(pointer, f"{detail}: nothing behind it was read", number, column)])
 
 
 def _csv(file: BinaryIO, bulk: Bulk, operation: str, zone: ZoneInfo) -> Iterator[Row]:
@@ -111,7 +127,8 @@ def _csv(file: BinaryIO, bulk: Bulk, operation: str, zone: ZoneInfo) -> Iterator
 
 def _records(text: io.TextIOWrapper, bulk: Bulk, operation: str, zone: ZoneInfo) -> Iterator[Row]:
     number, delimiter = _delimiter(text, bulk, operation)
-    reader = csv.reader(_lines(text), delimiter=delimiter)
+    lines = _Lines(text)
+    reader = csv.reader(lines, delimiter=delimiter)
     headers: list[str] = []
     names: list[str | None] = []
     columns: dict[str, str] = {}
@@ -126,8 +143,16 @@ def _records(text: io.TextIOWrapper, bulk: Bulk, operation: str, zone: ZoneInfo)
             yield _cut_off(number, str(error))
             return
         except csv.Error as error:
-            yield Row(number, {}, {}, [RowFault(f"/{number}", f"cannot be read: {error}", number)])
-            continue
+            # A cell that is too long: where the reader is then, no row need begin.
+            yield _cut_off(
+                number, f"has a quotation mark that is never closed, or a cell without an end ({error})"
+            )
+            return
+        if lines.are_over:
+            # A row that is whole does not ask for another line.
+            column = headers[len(cells) - 1] if len(cells) <= len(headers) else None
+            yield _cut_off(number, "has a quotation mark that is never closed", column)
+            return
         if not any(cell.strip() for cell in cells):
             continue
         if not headers:
@@ -221,10 +246,3 @@ def _delimiter(text: io.TextIOWrapper, bulk: Bulk, operation: str) -> tuple[int,
         ),
     )
     return 0, best
-
-
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    while line := text.readline(_LINE_LONGEST):
-        if len(line) == _LINE_LONGEST and not line.endswith("\n"):
-            raise _TooLong(f"has a line that is longer than {_LINE_LONGEST:,} characters")
-        yield line

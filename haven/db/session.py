@@ -18,10 +18,11 @@ _KEY = "tenant"
 _AFTER_COMMIT = "after_commit"
 _TELLS_ALONG = "tells_along"
 _TO_TELL = "tenant_to_tell"
+_TELLS_EACH = "tenant_to_tell_each_time"
 
 _SET_TENANT = text(
-    "SELECT set_config('haven.agency_id', :agency_id, true), set_config('haven.actor', :actor, true),"
-    " set_config('haven.request_id', :request_id, true), set_config('haven.platform', :platform, true)"
+    "SELECT set_config('haven.agency_id', :t_agency_id, true), set_config('haven.actor', :t_actor, true),"
+    " set_config('haven.request_id', :t_request_id, true), set_config('haven.platform', :t_platform, true)"
 )
 _TELL_ALONG = (
     "SELECT set_config('haven.agency_id', %(t_agency_id)s, true), set_config('haven.actor', %(t_actor)s, true),"
@@ -63,25 +64,43 @@ def tell_along(session: Session) -> None:
     session.info[_TELLS_ALONG] = True
 
 
+@contextmanager
+def reading(engine: Engine, tenant: Tenant) -> Iterator[Connection]:
+    """A connection for reads that need no common transaction: each statement is one of its own.
+
+    Its tenant is told in the statement's own message, which PostgreSQL runs as one transaction (Frontend/Backend Protocol,
+    Multiple Statements in a Simple Query). So a read is one exchange with the server, and not three: no BEGIN, no COMMIT.
+    What goes past SQLAlchemy to the driver's own cursor is told no tenant, and so sees no row.
+    """
+    with engine.connect() as connection:
+        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+        alone.info[OWNER] = str(tenant.agency_id)
+        alone.info[_TELLS_EACH] = _values_of(tenant)
+        yield alone
+
+
 def _tell_postgres(connection: Connection, tenant: Tenant, *, along: bool = False) -> None:
     connection.info[OWNER] = str(tenant.agency_id)
-    values = {
-        "agency_id": str(tenant.agency_id),
-        "actor": tenant.actor,
-        "request_id": tenant.request_id,
-        "platform": "on" if tenant.is_platform else "",
-    }
     if along:
-        connection.info[_TO_TELL] = {f"t_{name}": value for name, value in values.items()}
+        connection.info[_TO_TELL] = _values_of(tenant)
     else:
-        connection.execute(_SET_TENANT, values)
+        connection.execute(_SET_TENANT, _values_of(tenant))
+
+
+def _values_of(tenant: Tenant) -> dict[str, str]:
+    return {
+        "t_agency_id": str(tenant.agency_id),
+        "t_actor": tenant.actor,
+        "t_request_id": tenant.request_id,
+        "t_platform": "on" if tenant.is_platform else "",
+    }
 
 
 @event.listens_for(Engine, "before_cursor_execute", retval=True)
 def _told_along(
     connection: Connection, cursor: Any, statement: str, values: Any, _context: Any, many: bool
 ) -> tuple[str, Any]:
-    told = connection.info.pop(_TO_TELL, None)
+    told = connection.info.get(_TELLS_EACH) or connection.info.pop(_TO_TELL, None)
     if told is None:
         return statement, values
     if many or not isinstance(values, dict):
@@ -93,6 +112,7 @@ def _told_along(
 @event.listens_for(Pool, "checkin")
 def _told_nobody(_connection: Any, record: ConnectionPoolEntry) -> None:
     record.info.pop(_TO_TELL, None)
+    record.info.pop(_TELLS_EACH, None)
 
 
 @event.listens_for(Session, "after_begin")

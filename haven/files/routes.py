@@ -60,7 +60,7 @@ FILES: Final = Listing(
 )
 def list_files() -> Response:
     listing = replace(FILES, always=_visible())
-    page = listing.page(current_session(), listing.parse(request.args))
+    page = listing.page(current_session().connection(), listing.parse(request.args))
     for row in page.rows:
         row["job"] = f"{API}/jobs/{row.pop('queue')}/{row['id']}"
         row["url"] = _url(row)

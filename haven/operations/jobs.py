@@ -35,6 +35,8 @@ ROWS: Final = Rows(cast("Table", Job.__table__), "agency_id", cast("Table", Paus
 _PROGRESS_EVERY_S: Final = 0.5
 _EVENT: Final = "job.finished"
 _SOMEBODY: Final = ("user:", "key:")
+_MESSAGES: Final = "notifications"
+"""The queue of what comes of another change, a webhook's own deliveries among it: that change is what is told."""
 _EVENT_FIELDS: Final = ("queue", "kind", "status", "attempts", "result", "error")
 
 
@@ -149,7 +151,9 @@ def due(session: Session, now: dt.datetime, per_queue: int = 100) -> list[tuple[
 
 def announce(session: Session, job: RowMapping | None) -> None:
     """Tell webhooks that a job has ended which a person or a program asked for; of others nobody waits to hear."""
-    if job is None or job["status"] in UNFINISHED or not job["requested_by"].startswith(_SOMEBODY):
+    if job is None or job["status"] in UNFINISHED or job["queue"] == _MESSAGES:
+        return
+    if not job["requested_by"].startswith(_SOMEBODY):
         return
     # Late: sending it is a job itself.
     from haven.operations.webhooks import emit

@@ -96,7 +96,7 @@ class Polls:
             return self._link.exchange(commands, count)
         except Unavailable as error:
             if isinstance(error.__cause__, redis.TimeoutError):
-                self._runtime.redis.hold_off.failed()
+                self._runtime.redis.hold_off.failed(error.__cause__)
             return [None] * count
 
     def _write_slow(self, begun: Begun, size: int, seen: Seen) -> None:

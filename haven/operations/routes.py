@@ -32,6 +32,7 @@ from haven.api.resource import (
     register,
 )
 from haven.errors import NotFound, Unavailable
+from haven.identity.principals import Principal
 from haven.operations import job_queues, rate_limits, schemas, webhook_endpoints
 from haven.operations import jobs as job_service
 from haven.operations import webhooks as webhook_service
@@ -87,10 +88,14 @@ def job_created(job_id: uuid.UUID) -> Response:
 @jobs.response(200, page_schema(JobRow))
 @jobs.doc(summary="List the jobs one asked for; an administrator lists all of the agency", **list_doc(JOBS))
 def history() -> Response:
-    principal = current_principal()
+    return list_answer(_seen_by(current_principal()))
+
+
+def _seen_by(principal: Principal) -> Listing:
+    """The jobs one asked for; an administrator sees all of the agency, as a job's result may have a link to a file."""
     if _SEES_ALL in principal.permissions:
-        return list_answer(JOBS)
-    return list_answer(replace(JOBS, always=(Job.requested_by == principal.actor,)))
+        return JOBS
+    return replace(JOBS, always=(Job.requested_by == principal.actor,))
 
 
 @jobs.route("/jobs/stats", methods=["GET"])
@@ -156,15 +161,17 @@ def _changed(act: Callable[[Session, str], int], queue: str) -> Response:
 @jobs.response(200, JobRow)
 @jobs.doc(summary="Read one job", responses=problems(404))
 def read_job(queue: str, job_id: uuid.UUID) -> Response:
-    return json_response(_job(current_session(), queue, job_id))
+    return json_response(_own(queue, job_id))
 
 
 @jobs.route("/jobs/<string:queue>/<uuid:job_id>/events", methods=["GET"])
 @requires("jobs:read")
 @jobs.doc(**stream_doc("Wait for a job", "JobRow"))
 def job_events(queue: str, job_id: uuid.UUID) -> Response:
+    seen = _seen_by(current_principal())
+
     def look(session: Session) -> Shown:
-        found = _job(session, queue, job_id)
+        found = _job(session, seen, queue, job_id)
         return Shown(f"{zlib.crc32(encode(found)):08x}", found, found["status"] not in job_service.UNFINISHED)
 
     return event_stream(look)
@@ -175,10 +182,10 @@ def job_events(queue: str, job_id: uuid.UUID) -> Response:
 @jobs.response(200, JobRow)
 @jobs.doc(summary="Cancel a job", responses=problems(404, 409))
 def cancel_job(queue: str, job_id: uuid.UUID) -> Response:
-    _job(current_session(), queue, job_id)
+    _own(queue, job_id)
     job_service.cancel(current_session(), job_id)
     current_session().flush()
-    return json_response(_job(current_session(), queue, job_id))
+    return json_response(_own(queue, job_id))
 
 
 @jobs.route("/jobs/<string:queue>/<uuid:job_id>/retry", methods=["POST"])
@@ -186,13 +193,17 @@ def cancel_job(queue: str, job_id: uuid.UUID) -> Response:
 @jobs.response(202, JobRow)
 @jobs.doc(summary="Run a failed or cancelled job again", responses=problems(404, 409))
 def retry_job(queue: str, job_id: uuid.UUID) -> Response:
-    _job(current_session(), queue, job_id)
+    _own(queue, job_id)
     job_service.retry(current_session(), job_id)
     return job_created(job_id)
 
 
-def _job(session: Session, queue: str, job_id: uuid.UUID) -> dict[str, Any]:
-    job = JOBS.one(session, job_id)
+def _own(queue: str, job_id: uuid.UUID) -> dict[str, Any]:
+    return _job(current_session(), _seen_by(current_principal()), queue, job_id)
+
+
+def _job(session: Session, seen: Listing, queue: str, job_id: uuid.UUID) -> dict[str, Any]:
+    job = seen.one(session, job_id)
     if job["queue"] != queue:
         raise NotFound(f"There is no job {job_id} in the queue {queue}.")
     return job
@@ -254,7 +265,7 @@ def create_webhook(values: dict[str, Any]) -> Response:
 @webhooks.doc(summary="What was sent, and what became of it", **list_doc(_deliveries(None)))
 def list_deliveries(row_id: uuid.UUID) -> Response:
     listing = _deliveries(row_id)
-    page = listing.page(current_session(), listing.parse(request.args))
+    page = listing.page(current_session().connection(), listing.parse(request.args))
     if not page.rows:
         # None yet, or no such webhook: only here is it worth a statement to tell which.
         WEBHOOKS.listing.one(current_session(), row_id)

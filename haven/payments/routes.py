@@ -162,7 +162,7 @@ def replay(inbox_id: uuid.UUID) -> Response:
 @blueprint.doc(summary="Money that waits for a person, with suggestions", **list_doc(UNMATCHED))
 def unmatched() -> Response:
     session = current_session()
-    page = UNMATCHED.page(session, UNMATCHED.parse(request.args))
+    page = UNMATCHED.page(session.connection(), UNMATCHED.parse(request.args))
     suggested = service.suggestions(session, [uuid.UUID(row["id"]) for row in page.rows])
     rows = [row | {"suggestions": suggested[row["id"]]} for row in page.rows]
     headers = {"Link": next_link(request.path, request.args, page.next_cursor)} if page.next_cursor else {}

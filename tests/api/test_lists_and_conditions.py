@@ -199,3 +199,29 @@ def test_every_answer_has_its_headers(admin, owner):
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["X-RateLimit-Limit"]
         assert answer.headers["RateLimit-Policy"]
+
+
+@pytest.mark.parametrize(
+    "query, name",
+    [
+        ("payments?status=COMPLETE", "status"),
+        ("units?status__in=VACANT,LET", "status__in"),
+        ("properties?kind=flat", "kind"),
+    ],
+)
+def test_a_word_that_no_row_can_have_is_refused_with_those_it_can(admin, query, name):
+    answer = admin.get(f"/{query}")
+    (fault,) = answer.get_json()["errors"]
+    assert (answer.status_code, fault["pointer"]) == (422, name)
+    assert fault["detail"].startswith("must be one of: ")
+
+
+def test_the_description_of_a_list_says_which_words_there_are(client):
+    document = client.get("/api/v1/openapi.json").get_json()
+    described = {
+        one["name"]: one["schema"]
+        for one in document["paths"]["/api/v1/tenants"]["get"]["parameters"]
+        if "name" in one
+    }
+    assert described["status"]["enum"] == ["ACTIVE", "FORMER", "PROSPECT"]
+    assert "enum" not in described["status__in"]

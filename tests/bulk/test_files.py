@@ -58,6 +58,13 @@ def test_wrong_cells_are_named_by_row_and_column(by, send):
     assert rows_of(by) == []
 
 
+def test_a_refusal_counts_rows_in_plain_words(send):
+    data = "Name,Phone\nAchieng,12\n"
+    assert send("tenants", data).get_json()["detail"] == "1 of 1 row breaks a rule: nothing was changed."
+    data += "Otieno,0712345678\n"
+    assert send("tenants", data).get_json()["detail"] == "1 of 2 rows breaks a rule: nothing was changed."
+
+
 def test_a_cell_of_a_megabyte_is_refused_where_it_is(send):
     data = f"Name,Notes\nAchieng,ok\nOtieno,{'x' * 1_000_000}\n"
     assert [one[:2] for one in errors_of(send("tenants", data))] == [(3, "Notes")]
@@ -116,6 +123,8 @@ FILES = {
     ),
     "megabyte": (f"Name,Phone,Notes\n{GOOD}Achieng,,{'x' * 1_048_576}\n".encode(), [(3, "Notes")]),
     "open-quote": (f'Name,Phone,Notes\n{GOOD}"Achieng,0712345678,x\n{GOOD}'.encode(), [(3, "Name")]),
+    # What may have several lines would take all that is behind it without a word.
+    "open-quote-in-notes": (f'Name,Phone,Notes\n{GOOD}Achieng,0712345678,"x\n{GOOD}'.encode(), [(3, "Notes")]),
 }  # fmt: skip
 
 
@@ -157,6 +166,15 @@ def test_a_line_without_an_end_is_refused_and_what_is_behind_it_is_not_read(send
     assert (answer["succeeded"], answer["failed"]) == (1, 1)
     [error] = answer["errors"]
     assert error["row"] == (3 if head else 2)
+    assert "nothing behind it was read" in error["detail"]
+
+
+def test_a_cell_without_an_end_is_refused_and_what_is_behind_it_is_not_read(send):
+    data = b'Name,Notes\nAchieng,x\nOtieno,"' + b"Wanjiku,x\n" * 450_000
+    answer = send("tenants", data, "?mode=partial").get_json()
+    assert (answer["succeeded"], answer["failed"]) == (1, 1)
+    [error] = answer["errors"]
+    assert error["row"] == 3
     assert "nothing behind it was read" in error["detail"]
 
 

@@ -38,7 +38,9 @@ def test_what_is_before_the_cursor_is_not_read(engine, name, sort):
 
         event.listen(engine, "before_cursor_execute", note)
         try:
-            listing.page(session, listing.parse(MultiDict({"sort": sort, "cursor": cursor.text()})))
+            listing.page(
+                session.connection(), listing.parse(MultiDict({"sort": sort, "cursor": cursor.text()}))
+            )
         finally:
             event.remove(engine, "before_cursor_execute", note)
         statement, values = sent[0]

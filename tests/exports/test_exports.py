@@ -22,6 +22,7 @@ from haven.operations.models import ExportFile
 from tests.api.conftest import an_invoice, let_a_flat
 from tests.exports.conftest import AtJobs
 from tests.exports.reading import plain, rows_of, sheets_of
+from tests.exports.workbook_rules import broken
 from tests.support.builders import a_tenant, an_agency
 
 ODD = (
@@ -85,7 +86,9 @@ def busy(admin):
 @pytest.mark.parametrize("resource", RESOURCES)
 @pytest.mark.parametrize("form", FORMATS)
 def test_an_export_is_the_list(at_app, busy, resource, form):
-    same(listed(busy, resource), rows_of(exported(at_app, busy, resource, form)))
+    made = exported(at_app, busy, resource, form)
+    same(listed(busy, resource), rows_of(made))
+    assert form != "xlsx" or broken(made) == []
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -188,6 +191,7 @@ def test_a_filter_by_id_is_the_lists(at_app, busy):
         ({"format": "csv", "filters": {"colour": "red"}}, "/filters/colour"),
         ({"format": "csv", "filters": {"limit": "5"}}, "/filters/limit"),
         ({"format": "csv", "filters": {"amount__gte": "much"}}, "/filters/amount__gte"),
+        ({"format": "csv", "filters": {"status": "COMPLETE"}}, "/filters/status"),
         ({"format": "csv", "filters": {"status": ["COMPLETED"]}}, "/filters/status"),
         ({"format": "csv", "filters": {"status": None}}, "/filters/status"),
         ({"format": "csv", "filters": {"sort": "colour"}}, "/filters/sort"),

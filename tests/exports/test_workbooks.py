@@ -16,10 +16,11 @@ from sqlalchemy import Engine, text
 
 from haven.db.session import tenant_session
 from haven.insight.exports.query import Plan
-from haven.insight.exports.sheet_rows import MOST_CHARACTERS, Cell, SheetRows, has_no_xml
+from haven.insight.exports.sheet_rows import MOST_CHARACTERS, Cell, SheetRows, fitting, has_no_xml
 from haven.insight.exports.writing import Teller
 from haven.insight.exports.xlsx import write_xlsx
 from tests.exports.reading import sheets_of
+from tests.exports.workbook_rules import broken
 from tests.support.builders import a_lease, a_tenant, an_agency
 
 NUMBER = Cell('<c r="A', '" s="1"><v>', "</v></c>")
@@ -51,7 +52,10 @@ def xml(line: str) -> str:
         ("\t\x01\x1f\ufffe", '<c r="B5" t="s"><t k>_x0001__x001F__xFFFE_</t></c>'),
         ("\t_x0041_x0042_ _x", '<c r="B5" t="s"><t k>_x005F_x0041_x005F_x0042_ _x</t></c>'),
         ("\t" + "é" * 40_000, f'<c r="B5" t="s"><t k>{"é" * MOST_CHARACTERS}</t></c>'),
-        ("\t" + "&" * 20_000, f'<c r="B5" t="s"><t>{"&amp;" * 20_000}</t></c>'),
+        ("\t" + "&" * 20_000, f'<c r="B5" t="s"><t k>{"&amp;" * 20_000}</t></c>'),
+        # A character beyond the first 65,536 is two of Excel's, and is never cut in two.
+        ("\t" + "🏠" * 16_384, f'<c r="B5" t="s"><t k>{"🏠" * 16_383}</t></c>'),
+        ("\t" + "é" + "🏠" * 16_384, f'<c r="B5" t="s"><t k>é{"🏠" * 16_383}</t></c>'),
     ],
 )
 def test_a_line_becomes_cells(line, cells):
@@ -76,6 +80,7 @@ def test_a_workbook_goes_on_on_another_sheet(engine, tmp_path):
     for number in range(5):
         a_tenant(engine, agency_id, full_name=f"Tenant {number}")
     with workbook(engine, agency_id, tmp_path, "tenants", max_rows=3) as path:
+        assert broken(path) == []
         names = [[row["full_name"] for row in sheet] for sheet in sheets_of(path)]
         book = openpyxl.load_workbook(path)
     assert names == [["Tenant 0", "Tenant 1"], ["Tenant 2", "Tenant 3"], ["Tenant 4"]]
@@ -96,18 +101,20 @@ def test_odd_text_comes_back_as_it_was(engine, tmp_path):
         "Wairimũ 🏠",
         "=1+1",
         "x" * 40_000,
+        "🏠" * 32_767,
     ]
     agency_id = an_agency(engine)
     for one in odd:
         a_tenant(engine, agency_id, full_name="T", notes=one)
     with workbook(engine, agency_id, tmp_path, "tenants") as path:
+        assert broken(path) == []
         sheet = openpyxl.load_workbook(path).active
         assert sheet is not None
         names, *rows = sheet.values
     found = [row[list(names).index("notes")] for row in rows]
     # openpyxl does not read Excel's escapes of what XML cannot say.
     said = {"_x0041_": "_x005F_x0041_", "a\x01b\x1f": "a_x0001_b_x001F_", "\ufffe": "_xFFFE_"}
-    assert found == [said.get(one, one)[:MOST_CHARACTERS] for one in odd]
+    assert found == [fitting(said.get(one, one)) for one in odd]
     assert "f" not in {cell.data_type for row in sheet.iter_rows() for cell in row}
 
 
@@ -125,6 +132,7 @@ def test_days_are_days_and_what_excel_does_not_count_is_text(engine, tmp_path):
     with tenant_session(engine, agency_id) as session:
         session.execute(text("UPDATE lease SET updated_at = '2026-11-25 11:32:00.123+00'"))
     with workbook(engine, agency_id, tmp_path, "leases") as path:
+        assert broken(path) == []
         (rows,) = sheets_of(path)
     assert [row["start_date"] for row in rows] == ["1850-01-01", "1900-02-28", *days[2:]]
     at = dt.datetime(2026, 11, 25, 11, 32, 0, 123_000, dt.UTC).replace(tzinfo=None)
@@ -142,7 +150,38 @@ def test_money_is_in_its_cell_to_the_cent(engine, tmp_path):
 def test_a_workbook_is_whole_and_begins_as_one(engine, tmp_path):
     with workbook(engine, an_agency(engine), tmp_path, "tenants") as path, zipfile.ZipFile(path) as book:
         assert book.testzip() is None
+        assert broken(path) == []
         # What libmagic looks at: it calls another order a zip file.
         assert book.namelist()[0] == "_rels/.rels"
         assert book.namelist()[2].startswith("xl/")
         assert len(set(book.namelist())) == len(book.namelist())
+
+
+@pytest.mark.parametrize(
+    "part, was, then, fault",
+    [
+        ("xl/worksheets/sheet1.xml", "<cols>", "<cols></cols><cols>", "not in order"),
+        ("xl/worksheets/sheet1.xml", '<row r="2">', '<row r="1">', "row 1 after row 1"),
+        ("xl/worksheets/sheet1.xml", 'r="E2"', 'r="A2"', "A2 in row 2 after column"),
+        ("xl/worksheets/sheet1.xml", 's="1"', 's="9"', "no style 9"),
+        ("xl/worksheets/sheet1.xml", "<t>Tenant</t>", "<t> Tenant</t>", "its blanks are lost"),
+        ("xl/worksheets/sheet1.xml", "<t>Tenant</t>", f"<t>{'🏠' * 16_384}</t>", "32768 characters"),
+        ("xl/worksheets/sheet1.xml", "<t>Tenant</t>", "<t>\x01</t>", "not XML"),
+        ("xl/worksheets/sheet1.xml", "<v>1</v>", "<v>one</v>", "no number"),
+        ("xl/worksheets/sheet1.xml", '<autoFilter ref="A1:', '<autoFilter ref="A0:', "no area"),
+        ("xl/workbook.xml", 'name="tenants"', 'name="a/b"', "no name of a sheet"),
+        ("[Content_Types].xml", "/xl/styles.xml", "/xl/looks.xml", "looks.xml has a type and is not there"),
+        ("xl/_rels/workbook.xml.rels", "styles.xml", "looks.xml", "xl/looks.xml is not there"),
+    ],
+)
+def test_a_workbook_that_excel_would_repair_is_known_as_one(engine, tmp_path, part, was, then, fault):
+    agency_id = an_agency(engine)
+    a_tenant(engine, agency_id, full_name="Tenant")
+    with workbook(engine, agency_id, tmp_path, "tenants") as path, zipfile.ZipFile(path) as book:
+        parts = {name: book.read(name).decode() for name in book.namelist()}
+    assert was in parts[part]
+    parts[part] = parts[part].replace(was, then, 1)
+    with zipfile.ZipFile(tmp_path / "b.xlsx", "w") as other:
+        for name, content in parts.items():
+            other.writestr(name, content)
+    assert fault in " ".join(broken(tmp_path / "b.xlsx"))

@@ -97,7 +97,7 @@ def test_a_child_finds_out_by_itself_that_redis_is_back():
             raise redis.ConnectionError
 
     hold_off = HoldOff(ask, ask_every_s=0.05)
-    hold_off.failed()
+    hold_off.failed(redis.ConnectionError("gone"))
     child = os.fork()
     if child == 0:
         code = 1

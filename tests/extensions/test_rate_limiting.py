@@ -103,11 +103,12 @@ def test_no_second_ever_has_more_than_the_limit_over_its_edges_too(valkey):
         one.start()
     for one in threads:
         one.join()
-    # Redis counted each between the two moments: 51 that all lie within a second are one too many.
+    # Redis counted each between the two moments: 51 that all lie within a second are one too many. It looks at its clock
+    # once for all commands that came together, so its time of one may lie a little before the command was sent.
     passed.sort(key=lambda span: span[1])
     assert len(passed) > 50
     for first, last in zip(passed, passed[50:], strict=False):
-        assert last[1] - first[0] > 1.0
+        assert last[1] - first[0] > 1.0 - 0.02
 
 
 @given(

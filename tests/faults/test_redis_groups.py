@@ -102,7 +102,17 @@ def test_sessions_limits_circuits_and_the_cache_live_on_a_cluster(settings, call
         operator = dataclasses.replace(caller_of("PLATFORM_ADMIN"), client=on_cluster)
         limits = operator.get("/monitoring/rate-limits").get_json()
         assert (limits["counts_in"], limits["refused"]) == ("redis", 2)
+        # What each process looks at every ten seconds, and at its birth: an error there would have all leave the cluster alone.
+        with app.app_context():
+            told = [metric for one in app.extensions["haven_extensions"] for metric in one.collect()]
+        assert len({metric.name for metric in told}) > 20
+        app.extensions["after_fork"]()
         assert operator.get("/monitoring/breakers").status_code == 200
+        # What a cluster does not have says nothing of whether it is there.
+        pipeline = app.extensions["haven"].redis.pipeline()
+        with pytest.raises(redis.ConnectionError, match="cluster mode"):
+            pipeline.time().execute()
+        assert not app.extensions["haven"].redis_is_away
         held = [node.client().dbsize() for node in nodes]
         assert all(held), held
         # A node that is gone: its callers are served without it, those of the others as before.

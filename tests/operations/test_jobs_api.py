@@ -7,12 +7,13 @@ import uuid
 
 import pytest
 import structlog
+from sqlalchemy import select
 
 from haven.db.session import tenant_session
 from haven.operations import jobs
 from haven.operations.models import Job, WebhookDelivery
 from haven.runtime import Runtime
-from tests.api.conftest import caller_of
+from tests.api.conftest import caller_of, let_a_flat
 from tests.support.builders import an_agency
 from workers.runner import run_job
 
@@ -35,6 +36,12 @@ def test_everybody_lists_the_jobs_he_asked_for_and_an_administrator_all(engine, 
     other = _ask(engine, admin)
     assert _ids(manager.get("/jobs/history")) == {own}
     assert _ids(admin.get("/jobs/history")) == {own, other}
+    # Nor by its id: what it made may be a file that its caller alone may have.
+    (mine,) = manager.get("/jobs/history").get_json()["data"]
+    assert manager.get(f"/jobs/{mine['queue']}/{own}").status_code == 200
+    for method, path in (("GET", ""), ("GET", "/events"), ("DELETE", ""), ("POST", "/retry")):
+        assert manager(method, f"/jobs/maintenance/{other}{path}").status_code == 404
+    assert admin.get(f"/jobs/maintenance/{other}").status_code == 200
 
 
 def test_the_numbers_of_the_queues(engine, settings, caller_of):
@@ -94,6 +101,20 @@ def test_a_webhook_hears_when_a_job_that_somebody_asked_for_has_ended(engine, se
     with tenant_session(engine, admin.agency_id) as session:
         (told,) = session.query(WebhookDelivery).all()
     assert (told.event, told.payload["id"], told.payload["status"]) == ("job.finished", job_id, "SUCCEEDED")
+
+
+def test_a_webhook_does_not_hear_of_messages_being_sent(engine, settings, caller_of):
+    """Each payment would be told of three times: itself, its messages, and the sending of the webhook that tells of it."""
+    admin = caller_of()
+    admin.made("/webhooks", url="https://makao.test/events", events=["job.finished", "payment.completed"])
+    flat = let_a_flat(admin)
+    admin.made("/payments", lease_id=flat.lease["id"], amount="1000.00", method="CASH", reference="S 1")
+    with tenant_session(engine, admin.agency_id) as session:
+        (job_id,) = session.scalars(select(Job.id).where(Job.kind == "notification_send"))
+    run_job(Runtime.start(settings, engine), admin.agency_id, job_id)
+    with tenant_session(engine, admin.agency_id) as session:
+        assert session.get_one(Job, (admin.agency_id, job_id)).status == "SUCCEEDED"
+        assert session.scalars(select(WebhookDelivery.event)).all() == ["payment.completed"]
 
 
 def test_a_job_knows_the_request_and_the_trace_that_asked_for_it(engine, settings, caller_of):

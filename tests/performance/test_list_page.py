@@ -26,7 +26,7 @@ ROUNDS = 60
 
 
 def by_columns(session: Session) -> bytes:
-    return encode(INVOICES.listing.page(session, INVOICES.listing.parse(MultiDict())).document())
+    return encode(INVOICES.listing.page(session.connection(), INVOICES.listing.parse(MultiDict())).document())
 
 
 def by_objects(session: Session) -> bytes:

@@ -85,7 +85,7 @@ def test_a_list_of_the_large_demo_reads_by_index(large, large_agency, name, quer
     with tenant_session(large, large_agency) as session:
         event.listen(large, "before_cursor_execute", note)
         try:
-            listing.page(session, listing.parse(MultiDict(query)))
+            listing.page(session.connection(), listing.parse(MultiDict(query)))
         finally:
             event.remove(large, "before_cursor_execute", note)
         assert statements

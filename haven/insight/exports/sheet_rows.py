@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MOST_CHARACTERS: Final = 32_767
-"""That a cell can hold."""
+"""That a cell can hold, as Excel counts: in units of UTF-16, so that a picture is two."""
 _NO_XML: Final = bytes([*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20)])
 """Control characters that XML 1.0 cannot say, and that COPY leaves as they are or writes behind a backslash."""
 _NO_CHARACTERS: Final = ("\ufffe".encode(), "\uffff".encode())
@@ -83,6 +83,13 @@ def has_no_xml(block: bytes) -> bool:
     return len(block.translate(None, _NO_XML)) != len(block) or any(one in block for one in _NO_CHARACTERS)
 
 
+def fitting(text: str) -> str:
+    """As much of the text as a cell can hold. No character is cut in two."""
+    if len(text) <= MOST_CHARACTERS // 2:
+        return text
+    return text.encode("utf-16-le")[: 2 * MOST_CHARACTERS].decode("utf-16-le", "ignore")
+
+
 def _is_odd(line: str) -> bool:
     """Whether it must be looked at cell by cell.
 
@@ -95,13 +102,13 @@ def _is_odd(line: str) -> bool:
         or "\t " in line
         or line.startswith(" ")
         or line.endswith(" ")
-        or len(line) > MOST_CHARACTERS
+        or len(line) > MOST_CHARACTERS // 2
     )
 
 
 def _said(value: str) -> str:
     """One value of a line, as a cell says it: what XML cannot say as ``_x001F_``, Excel's way (ECMA-376 part 1, 22.9.2.19)."""
-    meant = _COPIED.sub(lambda found: _MEANT.get(found[1], found[1]), value)[:MOST_CHARACTERS]
+    meant = fitting(_COPIED.sub(lambda found: _MEANT.get(found[1], found[1]), value))
     safe = _LIKE_UNSAID.sub("_x005F_", meant)
     return _escaped(_UNSAID.sub(lambda found: f"_x{ord(found[0]):04X}_", safe))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,13 @@ _FORMATS: Final = {
     "text": {},
 }
 _WIDTHS: Final = {"money": 16, "date": 12, "count": 12, "percent": 11, "days": 11, "text": 26}
+_SUMMARY: Final = (34, 22, 22, 22)
+"""The summary's widths: names, figures, and what a note runs over beside them."""
+_LINE: Final = 15
+"""Points that a line of text is high."""
+_OF_A_LINE: Final = 0.85
+"""The share of a column's width that text fills for certain: it breaks between words, and some letters are wide."""
+_A4: Final = 9
 _CHARTS: Final = {"bars": "column", "rows": "bar", "lines": "line"}
 
 
@@ -70,6 +78,7 @@ class _Sheets:
             "valign": "vcenter",
         }
         self._head = book.add_format(head)
+        self._head_of_figures = book.add_format({**head, "align": "right"})
         self._title = book.add_format({"bold": True, "font_size": 16})
         self._bold = book.add_format({"bold": True})
         self._quiet = book.add_format({"font_color": "#5f6f78", "text_wrap": True, "valign": "top"})
@@ -78,8 +87,8 @@ class _Sheets:
     def summary(self, document: Document) -> None:
         frame = document.frame
         sheet = book_sheet(self._book, "Summary")
-        sheet.set_column(0, 0, 34)
-        sheet.set_column(1, 1, 60)
+        for place, width in enumerate(_SUMMARY):
+            sheet.set_column(place, place, width)
         sheet.write_string(0, 0, document.title, self._title)
         heads = [
             ("Agency", frame.agency), ("Of", document.subject or "All"), ("From", f"{frame.first}"), ("To", f"{frame.last}"),
@@ -98,17 +107,19 @@ class _Sheets:
         at += 1
         for note in document.notes:
             at += 1
-            sheet.write_string(at, 1, note, self._quiet)
+            sheet.set_row(at, _height(note, sum(_SUMMARY)))
+            sheet.merge_range(at, 0, at, len(_SUMMARY) - 1, note, self._quiet)
 
     def table(self, table: Table) -> None:
         sheet = book_sheet(self._book, table.title)
         sheet.freeze_panes(1, 0)
         sheet.repeat_rows(0)
         sheet.set_landscape()
-        sheet.fit_to_pages(1, 0)
+        sheet.set_row(0, max(_height(column.label, _WIDTHS[column.type]) for column in table.columns))
         for place, column in enumerate(table.columns):
             sheet.set_column(place, place, _WIDTHS[column.type])
-            sheet.write_string(0, place, column.label, self._head)
+            is_left = column.type in ("text", "date")
+            sheet.write_string(0, place, column.label, self._head if is_left else self._head_of_figures)
         at = 0
         for row in table.rows:
             at += 1
@@ -127,11 +138,13 @@ class _Sheets:
         self._plots += 1
         name = "Plot" if self._plots == 1 else f"Plot {self._plots}"
         sheet = book_sheet(self._book, name)
-        sheet.set_column(0, 0, 24)
-        sheet.set_column(1, len(chart.series), 16)
+        sheet.set_landscape()
+        sheet.set_column(0, 0, _WIDTHS["text"])
+        sheet.set_column(1, len(chart.series), _WIDTHS["money"])
+        sheet.set_row(0, _height(chart.title, _WIDTHS["text"]))
         sheet.write_string(0, 0, chart.title, self._head)
         for place, (label, _) in enumerate(chart.series, start=1):
-            sheet.write_string(0, place, f"{label} ({chart.unit})", self._head)
+            sheet.write_string(0, place, f"{label} ({chart.unit})", self._head_of_figures)
         how = self._cell["percent" if chart.unit == "%" else "money"]
         for at, label in enumerate(chart.labels, start=1):
             sheet.write_string(at, 0, label)
@@ -151,10 +164,14 @@ class _Sheets:
                 }
             )
         plot.set_title({"name": chart.title})
+        figures: dict[str, Any] = {"name": chart.unit, "num_format": "#,##0"}
+        if chart.form != "lines" and all(value >= 0 for _, values in chart.series for value in values):
+            # A bar that is cut at its foot does not show how much it is.
+            figures["min"] = 0
         # Of a chart with lying bars, xlsxwriter's x axis is the one with the labels, too.
-        plot.set_y_axis({"name": chart.unit, "num_format": "#,##0"})
+        plot.set_y_axis(figures)
         if chart.form == "rows":
-            plot.set_x_axis({"name": chart.unit, "num_format": "#,##0"})
+            plot.set_x_axis(figures)
             plot.set_y_axis({"reverse": True})
         plot.set_size({"width": 860, "height": 420})
         return plot
@@ -166,7 +183,7 @@ class _Sheets:
         if value is None:
             sheet.write_blank(row, place, None, how)
         elif column.type == "text":
-            sheet.write_string(row, place, str(value)[:32_767], how)
+            sheet.write_string(row, place, str(value), how)
         elif column.type == "date":
             sheet.write_datetime(row, place, value, how)
         else:
@@ -174,6 +191,14 @@ class _Sheets:
 
 
 def book_sheet(book: Any, title: str) -> Any:
-    """A new sheet; its name at most 31 characters, none of those that Excel refuses."""
+    """A new sheet, printed on A4 pages; its name at most 31 characters, none of those that Excel refuses."""
     name = "".join(" " if one in "[]:*?/\\" else one for one in title)[:31]
-    return book.add_worksheet(name.strip("'") or "Sheet")
+    sheet = book.add_worksheet(name.strip("'") or "Sheet")
+    sheet.set_paper(_A4)
+    sheet.fit_to_pages(1, 0)
+    return sheet
+
+
+def _height(text: str, width: float) -> int:
+    """Points that wrapped text needs in cells of a width in characters. Excel finds it by itself, others do not."""
+    return _LINE * max(1, math.ceil(len(text) / (width * _OF_A_LINE)))

@@ -19,6 +19,7 @@ from haven.db.session import tenant_session
 from haven.insight.reports.asking import KINDS
 from haven.insight.reports.making import make
 from tests.api.conftest import an_invoice, let_a_flat
+from tests.exports.workbook_rules import broken
 
 pytestmark = pytest.mark.usefixtures("settled_cache")
 
@@ -79,6 +80,7 @@ def test_each_report_is_made_in_each_format(admin, flat, work, kind):
     assert page.content_type == "application/pdf"
     assert "Makao Letting" in pypdfium2.PdfDocument(page.data)[0].get_textpage().get_text_range()
     book = download(admin, made(admin, work, kind, format="xlsx", filters=filters))
+    assert broken(io.BytesIO(book.data)) == []
     assert "Summary" in CalamineWorkbook.from_filelike(io.BytesIO(book.data)).sheet_names
     assert f"{kind}_" in book.headers["Content-Disposition"]
 
