@@ -1,6 +1,6 @@
 """``python -m benchmarks.operations_page``: what ten viewers of ``/ops`` cost the web processes, in per cent of a core.
 
-The processor time of gunicorn's workers over a while, with nobody, and with viewers who ask as the page does: every two seconds
+The processor time of gunicorn's workers over a while, with nobody, and with viewers who ask as the page does: every five seconds
 for what they do not have yet. Before that some routes were asked, so that there is something to show.
 """
 
@@ -27,7 +27,7 @@ from tests.support.web import Web, running_web
 
 DATABASE: Final = "haven_operations_page"
 AIM: Final = 1.0
-POLL_S: Final = 2
+POLL_S: Final = 5
 """As in ``haven/operations/ops/app.js``."""
 _PATHS: Final = ("/alive", "/health", "/docs", "/api/v1/openapi.json", "/api/v1/units", "/nothing")
 

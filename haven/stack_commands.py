@@ -19,7 +19,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from haven.demo.sizes import SIZES
-from haven.stack_folder import StackError, StackFolder
+from haven.stack_folder import StackError, StackFolder, data_option
 from haven.stack_programs import CHECKOUT
 from haven.supervisor import find_process, log_tail, stop_left_over
 
@@ -32,14 +32,7 @@ STOP_S: Final = 90.0
 NOT_RUNNING: Final = 3
 """The exit code of ``haven status`` where nothing runs, as service managers have it."""
 
-_data_option = click.option(
-    "--data",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".haven"),
-    show_default=True,
-    help="Folder of its data, logs and secrets.",
-)
+_data_option = data_option("Folder of its data, logs and secrets.")
 
 
 @click.command()

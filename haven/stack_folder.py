@@ -13,12 +13,18 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
+
+import click
 
 from haven.supervisor import ProcessRecord
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+HERE: Final = Path(".haven")
+"""Where it is unless somebody says otherwise."""
 
 
 class StackError(Exception):
@@ -132,3 +138,15 @@ def _new_secrets() -> dict[str, str]:
         "mpesa_passkey": secrets.token_hex(32),
         "mpesa_shortcode": str(600_000 + secrets.randbelow(400_000)),
     }
+
+
+def data_option(words: str) -> Callable[[_Command], _Command]:
+    """The option ``--data`` of a command, which is given the path as ``folder``; ``words`` say what the folder is to it."""
+    return click.option(
+        "--data",
+        "folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=HERE,
+        show_default=True,
+        help=words,
+    )

@@ -19,19 +19,23 @@ from extensions.logs.redaction import redact, redact_event
 
 __all__ = [
     "Answered",
+    "Begun",
     "Logs",
+    "begun_of",
     "configure_logging",
     "name_lines",
     "offered_request_id",
     "own_request_id",
     "redact",
     "trace_id_of",
+    "write_answered",
     "write_request",
 ]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _OWN_ID_BYTES: Final = 16
+_BEGUN: Final = "haven.begun"
 _WORDS_MOST: Final = 10
 _QUIET: Final = ("/alive", "/ready", "/health")
 
@@ -103,11 +107,32 @@ class Logs(Base):
 
 
 def _begin() -> None:
-    g.started = time.perf_counter()
-    offered_id = offered_request_id(request.headers.get("X-Request-ID"))
-    g.request_id, g.is_own_id = offered_id or own_request_id(), offered_id is None
-    g.trace_id = trace_id_of(request.headers.get("traceparent"))
-    name_lines(g.request_id, g.trace_id)
+    begun = begun_of(request.environ)
+    g.started, g.request_id, g.is_own_id, g.trace_id = begun
+    name_lines(begun.request_id, begun.trace_id)
+
+
+class Begun(NamedTuple):
+    """A request as it came: when (``time.perf_counter``), and what lines call it.
+
+    ``is_own_id``: the id was made here, and hides nothing.
+    """
+
+    at: float
+    request_id: str
+    is_own_id: bool
+    trace_id: str | None
+
+
+def begun_of(environ: dict[str, Any]) -> Begun:
+    """The beginning of the request with this WSGI environment: that of whoever asks first, so that its id stays the same."""
+    begun: Begun | None = environ.get(_BEGUN)
+    if begun is None:
+        offered_id = offered_request_id(environ.get("HTTP_X_REQUEST_ID"))
+        request_id = offered_id or own_request_id()
+        trace_id = trace_id_of(environ.get("HTTP_TRACEPARENT"))
+        begun = environ[_BEGUN] = Begun(time.perf_counter(), request_id, offered_id is None, trace_id)
+    return begun
 
 
 def name_lines(request_id: str, trace_id: str | None = None) -> None:
@@ -171,6 +196,35 @@ def write_request(answered: Answered, slow_ms: float) -> None:
     if answered.trace_id:
         fields["trace_id"] = answered.trace_id
     lines.write(level, "slow_request" if is_slow else "request", fields)
+
+
+def write_answered(
+    begun: Begun,
+    slow_ms: float,
+    *,
+    method: str,
+    route: str,
+    status: int,
+    size: int,
+    caller: str | None = None,
+    statements: int | None = None,
+    statements_ms: float = 0.0,
+) -> None:
+    """The line of a request that is answered now, before Flask."""
+    answered = Answered(
+        method=method,
+        route=route,
+        status=status,
+        ms=(time.perf_counter() - begun.at) * 1000,
+        size=size,
+        caller=caller,
+        request_id=begun.request_id,
+        trace_id=begun.trace_id,
+        statements=statements,
+        statements_ms=statements_ms,
+        is_own_id=begun.is_own_id,
+    )
+    write_request(answered, slow_ms)
 
 
 class _Words:

@@ -6,10 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from extensions.monitoring.recorder import Recorder
+from extensions.monitoring.settled import PackedSlot, Settled
 from extensions.monitoring.sketch import Sketch
 from extensions.monitoring.slots import SLOT_S, Series, Slot, slot_start
 from extensions.monitoring.store import SLOTS_KEPT_S, unpacked
@@ -20,12 +21,12 @@ LIVE_S: Final = 900
 """Stretches up to this are read from slots alone."""
 ALIVE_S: Final = 25.0
 """A process that has not written for so long is not counted as alive; one with nothing to do writes once in a slot."""
-_SERIES_BYTES: Final = 1500
-"""What a series in a slot takes in memory, about: twenty bins in a dictionary."""
 _SETTLED_S: Final = 60
 """A slot that ended so long ago is not written any more, but by a process that could not reach Redis."""
 _RECENT_MOST: Final = 10
 """Slots that may still be written, of which is kept what they held when they were last read."""
+_SETTLED_BYTES: Final = 4_000_000
+"""What settled slots may take in a process: an hour of some hundred routes, a quarter of an hour of a thousand."""
 _REREAD_S: Final = 300
 """How long a settled slot is believed: what a process sends late is seen after that."""
 
@@ -71,11 +72,12 @@ class Merged:
     processes: int = 0
     missing: list[str] = field(default_factory=list)
 
-    def add(self, series: Series, sketch: Sketch) -> None:
+    def into(self, series: Series) -> Sketch:
+        """The sketch of a series to add to, made when it is the first time."""
         found = self.series.get(series)
         if found is None:
             found = self.series[series] = Sketch()
-        found.merge(sketch)
+        return found
 
     def of(self, metric: str) -> dict[str, Sketch]:
         """Labels → sketch of a metric."""
@@ -91,12 +93,11 @@ class Merged:
         return self.series.get((metric, labels)) or Sketch()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Read:
     """A slot of all processes: their series together, and ``heads`` with none. ``packed`` is what it was read from."""
 
-    at: float
-    series: dict[Series, Sketch]
+    slot: PackedSlot
     packed: list[bytes]
     heads: list[Slot]
 
@@ -110,7 +111,7 @@ class Reader:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._settled: dict[int, _Read] = {}
+        self._settled = Settled(_SETTLED_BYTES)
         self._recent: dict[int, _Read] = {}
         self._lock = threading.Lock()
         self.history: History | None = None
@@ -136,10 +137,9 @@ class Reader:
         now = self._recorder.clock()
         merged = Merged()
         starts = range(slot_start(now - window_s), slot_start(now) + 1, SLOT_S)
-        for series in self._slots(starts, merged.missing).values():
-            found = series.get((metric, ""))
-            if found is not None:
-                merged.add((metric, ""), found)
+        for slot in self._slots(starts, merged.missing, [(metric, "")]).values():
+            for _, packed in slot.of(metric, ""):
+                merged.into((metric, "")).merge_packed(packed)
         self._add_alive(merged)
         return merged
 
@@ -167,11 +167,10 @@ class Reader:
                 self.history, merged, asked, since, until, step_s, live_since, missing
             )
         starts = range(live_since, min(until, slot_start(now) + SLOT_S), SLOT_S)
-        for start, series in self._slots(starts, missing).items():
-            for (name, found), sketch in series.items():
-                for into, (metric, labels) in zip(merged, asked, strict=True):
-                    if name == metric and (labels is None or labels == found):
-                        _add_point(into, start, step_s, found, sketch)
+        for start, slot in self._slots(starts, missing, asked).items():
+            for into, (metric, labels) in zip(merged, asked, strict=True):
+                for found, packed in slot.of(metric, labels):
+                    _sketch_of(into, start, step_s, found).merge_packed(packed)
         points = [
             [Point(metric, key[1], key[0], step_s, into[key]) for key in sorted(into)]
             for into, (metric, _) in zip(merged, asked, strict=True)
@@ -194,7 +193,7 @@ class Reader:
             live_since = max(live_since, min(history.rolled_until(), until))
             for into, (metric, labels) in zip(merged, asked, strict=True):
                 for point in history.read(metric, since, min(until, live_since), step_s, labels):
-                    _add_point(into, point.slot, step_s, point.labels, point.sketch)
+                    _sketch_of(into, point.slot, step_s, point.labels).merge(point.sketch)
         except Unreadable as error:
             log.warning("history could not be read: %s", error)
             missing.append("history")
@@ -203,10 +202,11 @@ class Reader:
     def forget(self) -> int:
         """Forget what was read before; about how many bytes."""
         with self._lock:
-            sizes = [len(read.series) for reads in (self._settled, self._recent) for read in reads.values()]
+            recent = self._recent.values()
+            size = self._settled.size + sum(read.slot.size + sum(map(len, read.packed)) for read in recent)
             self._settled.clear()
             self._recent.clear()
-        return sum(sizes) * _SERIES_BYTES
+        return size
 
     def _add_history(self, merged: Merged, history: History, since: int, metrics: Sequence[str]) -> int:
         """Add the roll-ups since then; from when on slots are wanted."""
@@ -214,7 +214,7 @@ class Reader:
             until = max(history.rolled_until(), since)
             for metric in metrics:
                 for point in history.read(metric, since, until, 3600, None):
-                    merged.add((point.metric, point.labels), point.sketch)
+                    merged.into((point.metric, point.labels)).merge(point.sketch)
         except Unreadable as error:
             # A dead database is no reason to show nothing: the newest is in Redis.
             log.warning("history could not be read: %s", error)
@@ -223,9 +223,9 @@ class Reader:
         return until
 
     def _add_live(self, merged: Merged, starts: Sequence[int]) -> None:
-        for series in self._slots(starts, merged.missing).values():
-            for name, sketch in series.items():
-                merged.add(name, sketch)
+        for slot in self._slots(starts, merged.missing, None).values():
+            for series, packed in slot.all():
+                merged.into(series).merge_packed(packed)
         self._add_alive(merged)
 
     def _add_alive(self, merged: Merged) -> None:
@@ -245,25 +245,46 @@ class Reader:
         }
         return [slot for slot in newest.values() if now - slot.at <= ALIVE_S]
 
-    def _slots(self, starts: Sequence[int], missing: list[str]) -> dict[int, dict[Series, Sketch]]:
-        """Slot → its series, of all processes; of this one alone while Redis is away."""
+    def _slots(
+        self, starts: Sequence[int], missing: list[str], asked: Sequence[tuple[str, str | None]] | None
+    ) -> dict[int, PackedSlot]:
+        """Slot → its series, of all processes; of this one alone while Redis is away.
+
+        Args:
+            asked: what has to be among them, as ``points_of`` takes it; None: everything.
+        """
         now = time.time()
-        with self._lock:
-            known = {
-                start: read.series
-                for start, read in self._settled.items()
-                if start + SLOT_S + _SETTLED_S < now and now - read.at < _REREAD_S
-            }
+        known = self._known(starts, now, asked)
         wanted = [start for start in starts if start not in known]
         read = self._recorder.store.read_packed(wanted)
         if read is None:
             if self._recorder.store.is_there:
                 missing.append("other processes (Redis is away)")
             return self._own(starts)
-        fresh = {start: self._read_of(start, packed, now) for start, packed in read.items()}
-        self._remember(fresh, now)
-        series = {start: one.series for start, one in fresh.items()}
-        return {start: known.get(start) or series.get(start, {}) for start in starts}
+        fresh = {start: self._fresh(start, packed, now) for start, packed in read.items()}
+        found = known | fresh
+        return {start: found[start] for start in starts}
+
+    def _known(
+        self, starts: Sequence[int], now: float, asked: Sequence[tuple[str, str | None]] | None
+    ) -> dict[int, PackedSlot]:
+        """Those that were read before, and are believed still."""
+        known: dict[int, PackedSlot] = {}
+        with self._lock:
+            for start in starts:
+                slot = self._settled.get(start)
+                if slot is not None and now - slot.at < _REREAD_S and slot.knows(asked):
+                    known[start] = slot
+        return known
+
+    def _fresh(self, start: int, packed: list[bytes], now: float) -> PackedSlot:
+        """What was just read, and kept where it is settled."""
+        slot = self._read_of(start, packed, now).slot
+        if start + SLOT_S + _SETTLED_S < now:
+            with self._lock:
+                self._settled.put(start, replace(slot, at=now))
+                self._settled.remove_before(slot_start(now - SLOTS_KEPT_S))
+        return slot
 
     def _read_of(self, start: int, packed: list[bytes], now: float) -> _Read:
         """What is packed; unpacked only where it is not what was read of this slot before."""
@@ -272,23 +293,16 @@ class Reader:
             return before
         slots = unpacked(packed)
         heads = [Slot(one.start, {}, one.in_flight, one.at, one.process) for one in slots]
-        read = _Read(now, _merged_series(slots), packed, heads)
+        read = _Read(PackedSlot.pack(now, _merged_series(slots)), packed, heads)
         with self._lock:
             self._recent[start] = read
             for old in sorted(self._recent)[:-_RECENT_MOST]:
                 del self._recent[old]
         return read
 
-    def _remember(self, fresh: dict[int, _Read], now: float) -> None:
-        with self._lock:
-            for start, read in fresh.items():
-                if start + SLOT_S + _SETTLED_S < now:
-                    self._settled[start] = _Read(now, read.series, [], [])
-            for old in sorted(self._settled)[: -SLOTS_KEPT_S // SLOT_S]:
-                del self._settled[old]
-
-    def _own(self, starts: Sequence[int]) -> dict[int, dict[Series, Sketch]]:
-        return {slot.start: slot.series for slot in self._recorder.own_slots(frozenset(starts))}
+    def _own(self, starts: Sequence[int]) -> dict[int, PackedSlot]:
+        slots = self._recorder.own_slots(frozenset(starts))
+        return {slot.start: PackedSlot.pack(slot.at, slot.series) for slot in slots}
 
 
 class Cached:
@@ -324,15 +338,14 @@ def _merged_series(slots: Iterable[Slot]) -> dict[Series, Sketch]:
     merged = Merged()
     for slot in slots:
         for series, sketch in slot.series.items():
-            merged.add(series, sketch)
+            merged.into(series).merge(sketch)
     return merged.series
 
 
-def _add_point(
-    merged: dict[tuple[int, str], Sketch], slot: int, step_s: int, labels: str, sketch: Sketch
-) -> None:
+def _sketch_of(merged: dict[tuple[int, str], Sketch], slot: int, step_s: int, labels: str) -> Sketch:
+    """The sketch of a point to add to, made when it is the first time."""
     key = (slot // step_s * step_s, labels)
     found = merged.get(key)
     if found is None:
         found = merged[key] = Sketch()
-    found.merge(sketch)
+    return found

@@ -68,6 +68,20 @@ class Sketch:
         for key, count in other.bins.items():
             bins[key] = bins.get(key, 0) + count
 
+    def merge_packed(self, packed: Sequence[Any]) -> None:
+        """Add what another one's ``pack`` packed, about as fast as ``merge`` would."""
+        count, total, errors, gaps = packed
+        self.count += count
+        self.sum += total
+        self.errors += errors
+        if gaps:
+            bins = self.bins
+            key = 0
+            pairs = iter(gaps)
+            for gap, among in zip(pairs, pairs, strict=True):
+                key += gap
+                bins[key] = bins.get(key, 0) + among
+
     @property
     def mean(self) -> float | None:
         return self.sum / self.count if self.count else None

@@ -16,9 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from haven.benchmarking import files
-from haven.benchmarking.errors import CannotMeasure
+from haven.benchmarking.errors import CannotMeasure, said
 from haven.benchmarking.plan import NAMES, OF_NAME, QUICK, WHOLE, Plan
-from haven.stack_folder import StackError, StackFolder
+from haven.stack_folder import HERE, StackFolder
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -29,8 +29,6 @@ _COLOURS: Final = {"slower": "bold red", "faster": "green", "same": "dim", "uncl
 _NEEDED: Final = ("numpy", "scipy", "ruptures")
 REGRESSED: Final = 1
 """The exit code of `haven bench regress` where something became slower."""
-CANNOT: Final = 3
-"""The exit code where nothing could be measured: not to be taken for a regression."""
 
 _Command = Callable[..., None]
 
@@ -84,7 +82,7 @@ _threshold_option = click.option(
 @_measuring
 def run(as_json: bool, database_url: str | None, **options: Any) -> None:
     """Measure this checkout."""
-    with _said(), _progress(as_json) as progress:
+    with said(), _progress(as_json) as progress:
         found = _performance().measure_here(_plan(**options), progress=progress)
         _kept(found, database_url)
     _show(found, as_json=as_json)
@@ -95,7 +93,7 @@ def run(as_json: bool, database_url: str | None, **options: Any) -> None:
 @_baseline_option
 def baseline(as_json: bool, database_url: str | None, path: Path, **options: Any) -> None:
     """Measure this checkout, and write what later ones are compared with; the file is for git."""
-    with _said(), _progress(as_json) as progress:
+    with said(), _progress(as_json) as progress:
         found = _performance().establish_baseline(_plan(**options), path=path, progress=progress)
         _kept(found, database_url)
     _show(found, as_json=as_json)
@@ -112,7 +110,7 @@ def compare(
     as_json: bool, database_url: str | None, path: Path, threshold: float, rev: str | None, **options: Any
 ) -> None:
     """Compare this checkout with the revision REV, both measured in turns; without REV with the figures of the baseline."""
-    with _said(), _progress(as_json) as progress:
+    with said(), _progress(as_json) as progress:
         plan, rules = _plan(**options), _rules(threshold)
         if rev is None:
             found = _performance().compare_against_baseline(plan, path=path, progress=progress, rules=rules)
@@ -134,7 +132,7 @@ def regress(
 
     It ends when a later run finds it gone. Exit code 3: nothing could be measured.
     """
-    with _said(), _progress(as_json) as progress:
+    with said(), _progress(as_json) as progress:
         found = _performance().run_regression_test(
             _plan(**options), against=against, path=path, progress=progress, rules=_rules(threshold)
         )
@@ -151,7 +149,7 @@ def regress(
 @click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
 def trend(database_url: str | None, as_json: bool) -> None:
     """Since when what is slower or faster: changes of level over the runs that were kept."""
-    with _said():
+    with said():
         _performance()
         from haven.benchmarking.trends import trends
 
@@ -181,7 +179,7 @@ def trend(database_url: str | None, as_json: bool) -> None:
 )
 def report(database_url: str | None, path: Path, out: Path) -> None:
     """One HTML file with the last run, the baseline and the history; it needs no network."""
-    with _said():
+    with said():
         _performance()
         from haven.benchmarking.report import page
         from haven.benchmarking.trends import trends
@@ -231,22 +229,6 @@ def _plan(quick: bool, only: tuple[str, ...], sessions: int | None, rounds: int 
 
 
 @contextmanager
-def _said() -> Iterator[None]:
-    """What cannot be done is told in a sentence."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (CannotMeasure, StackError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(CANNOT)
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
-        click.echo(f"Error: the database of the runs does not answer as it should: {reason}", err=True)
-        sys.exit(CANNOT)
-
-
-@contextmanager
 def _progress(as_json: bool) -> Iterator[Callable[[int, int, str], None]]:
     columns = (
         TextColumn("{task.description}"),
@@ -293,25 +275,30 @@ def _database(given: str | None) -> str:
     """Where runs are kept; empty where nowhere."""
     if given:
         return given
-    stack = StackFolder(Path(".haven")).read("stack.json")
+    stack = StackFolder(HERE).read("stack.json")
     return str(stack["database_url"]) if stack else ""
 
 
 @contextmanager
 def _session(url: str) -> Iterator[Session]:
     from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
 
     import haven.models  # noqa: F401  every table must be known before the first query
     from haven.db.base import PLATFORM
     from haven.db.migrate import sqlalchemy_url
     from haven.db.session import tenant_session
 
-    engine = create_engine(sqlalchemy_url(url), connect_args={"connect_timeout": 10})
     try:
-        with tenant_session(engine, PLATFORM, "haven bench", is_platform=True) as session:
-            yield session
-    finally:
-        engine.dispose()
+        engine = create_engine(sqlalchemy_url(url), connect_args={"connect_timeout": 10})
+        try:
+            with tenant_session(engine, PLATFORM, "haven bench", is_platform=True) as session:
+                yield session
+        finally:
+            engine.dispose()
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+        raise CannotMeasure(f"the database of the runs does not answer as it should: {reason}") from None
 
 
 def _show(found: Run, *, as_json: bool) -> None:

@@ -14,21 +14,14 @@ import click
 
 from haven.doctor.checks import examination
 from haven.doctor.findings import Finding, Level
-from haven.stack_folder import StackError, StackFolder
+from haven.stack_folder import StackError, StackFolder, data_option
 
 _COLOURS: Final = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.option(
-    "--data",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".haven"),
-    show_default=True,
-    help="Where DATABASE_URL is not set: the stack of `haven up` to look at.",
-)
+@data_option("Where DATABASE_URL is not set: the stack of `haven up` to look at.")
 def doctor(as_json: bool, folder: Path) -> None:
     """Look at settings, callbacks, M-Pesa, clocks, Redis, database, schema and processes. Exit code 1 on a failure.
 

@@ -15,18 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from rich.console import Console
 
-from haven.benchmarking.errors import CannotMeasure
+from haven.benchmarking.errors import INTERRUPTED, CannotMeasure, said
 from haven.loadtest.plan import SCENARIOS, Plan, ramp_of
-from haven.stack_folder import StackError, StackFolder
+from haven.stack_folder import StackFolder, data_option
 
 if TYPE_CHECKING:
     from haven.loadtest.outcome import Outcome
 
 CRITICAL: Final = 1
 """The exit code where a target is missed critically."""
-CANNOT: Final = 3
-"""The exit code where nothing could be measured."""
-INTERRUPTED: Final = 130
 _NEEDED: Final = ("locust", "psutil")
 
 
@@ -56,14 +53,7 @@ class _Duration(click.ParamType[float]):
     "--duration", "duration_s", type=_Duration(), default="60s", show_default=True, help="Such as 60s or 5m."
 )
 @click.option("--host", help="Any Haven, as https://haven.example.  [default: that of `haven up`]")
-@click.option(
-    "--data",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".haven"),
-    show_default=True,
-    help="Folder of the stack that `haven up` runs.",
-)
+@data_option("Folder of the stack that `haven up` runs.")
 @click.option("--ramp", "ramp_s", type=click.FloatRange(0, 3600), help="Seconds in which the users start.")
 @click.option(
     "--generators",
@@ -104,7 +94,7 @@ def loadtest(
     mixed write. Exit code 1: a target is missed critically; 3: could not measure. `docs/loadtest.md` says how to read it.
     """
     console = Console(stderr=as_json) if sys.stdout.isatty() else Console(stderr=as_json, width=200)
-    with _said(), _asked() as asked:
+    with said(), _asked() as asked:
         _check_installed()
         _make(out)
         from haven.loadtest.running import run
@@ -144,19 +134,6 @@ def _check_installed() -> None:
             f"{', '.join(missing)} cannot be imported: load tests need what requirements-dev.txt locks"
             " (`python -m pip install --require-hashes -r requirements-dev.txt`), or `python -m pip install locust`."
         )
-
-
-@contextmanager
-def _said() -> Iterator[None]:
-    """What cannot be done is told in a sentence."""
-    try:
-        yield
-    except (CannotMeasure, StackError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(CANNOT)
-    except KeyboardInterrupt:
-        click.echo("Stopped before anything was measured.", err=True)
-        sys.exit(INTERRUPTED)
 
 
 class _Asked:

@@ -18,7 +18,7 @@ from werkzeug.http import parse_cookie
 
 from extensions.caching import State as Caching
 from extensions.caching.link import Link, Unavailable
-from extensions.logs import Answered, Logs, offered_request_id, own_request_id, trace_id_of, write_request
+from extensions.logs import Begun, Logs, begun_of, write_answered
 from haven.api.cached import EXTENSION
 from haven.identity.principals import Principals, Seen
 from haven.operations.ops_answers import ACTED, LIVE, POLL, SEEN, Answers, Part, answer_of, stored_names
@@ -55,15 +55,15 @@ class Polls:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] != POLL or environ["REQUEST_METHOD"] != "GET" or environ.get("SCRIPT_NAME"):
             return self._behind(environ, start_response)
-        began = time.perf_counter()
+        begun = begun_of(environ)
         seen = self._operator(environ)
         parts = None if seen is None else self._parts(seen, environ["QUERY_STRING"])
         if seen is None or parts is None:
             return self._behind(environ, start_response)
         body = answer_of(parts, environ.get(_SEEN, ""))
         self.answered += 1
-        request_id = self._id(environ, began, len(body), seen)
-        own = [("X-Request-ID", request_id), ("Content-Length", str(len(body)))]
+        self._write_slow(begun, len(body), seen)
+        own = [("X-Request-ID", begun.request_id), ("Content-Length", str(len(body)))]
         start_response("200 OK", self._headers + own)
         return [body]
 
@@ -99,25 +99,13 @@ class Polls:
                 self._runtime.redis.hold_off.failed(error.__cause__)
             return [None] * count
 
-    def _id(self, environ: Environ, began: float, size: int, seen: Seen) -> str:
-        """The request's id. Of a poll the log says something only where it was slow: they are many, and all alike."""
-        ms = (time.perf_counter() - began) * 1000
-        offered_id = offered_request_id(environ.get("HTTP_X_REQUEST_ID"))
-        request_id = offered_id or own_request_id()
-        if ms >= self._slow_ms:
-            answered = Answered(
-                method="GET",
-                route=POLL,
-                status=200,
-                ms=ms,
-                size=size,
-                caller=seen.principal.actor,
-                request_id=request_id,
-                trace_id=trace_id_of(environ.get("HTTP_TRACEPARENT")),
-                is_own_id=offered_id is None,
+    def _write_slow(self, begun: Begun, size: int, seen: Seen) -> None:
+        """Of a poll the log says something only where it was slow: they are many, and all alike."""
+        if (time.perf_counter() - begun.at) * 1000 >= self._slow_ms:
+            caller = seen.principal.actor
+            write_answered(
+                begun, self._slow_ms, method="GET", route=POLL, status=200, size=size, caller=caller
             )
-            write_request(answered, self._slow_ms)
-        return request_id
 
 
 def put_before(app: Flask, answers: Answers, live: Live, headers: Iterable[tuple[str, str]]) -> None:

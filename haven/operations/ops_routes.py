@@ -60,8 +60,9 @@ _HEADERS: Final = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "same-
 _WINDOW_LEAST_S: Final = 60
 _WINDOW_MOST_S: Final = 30 * 86_400
 _SILENCE_MOST_MIN: Final = 7 * 24 * 60
-_LIVE_S: Final = 2.0
-_STATE_S: Final = 5.0
+_LIVE_S: Final = 5.0
+_STATE_S: Final = 10.0
+"""As long as the history of what is looked at most: both are then computed in one request."""
 _HISTORY_LIVES: Final = ((900, 10.0), (21_600, 30.0), (_WINDOW_MOST_S, 60.0))
 """Up to which width of a window (s) its tables and charts stand for how long (s): a longer one changes more slowly."""
 _ANSWERS: Final = "haven_ops"

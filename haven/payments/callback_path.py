@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -16,16 +15,8 @@ import structlog
 from flask import Flask
 from sqlalchemy.orm import Session
 
-from extensions.database.counting import Counted, counting
-from extensions.logs import (
-    Answered,
-    Logs,
-    name_lines,
-    offered_request_id,
-    own_request_id,
-    trace_id_of,
-    write_request,
-)
+from extensions.database.counting import counting
+from extensions.logs import Logs, begun_of, name_lines, write_answered
 from extensions.monitoring.requests import ROUTE
 from haven.api.deadlines import read_within
 from haven.payments.mpesa.messages import MAX_BODY_BYTES
@@ -36,6 +27,7 @@ log = structlog.get_logger(__name__)
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 ACCEPTED: Final = b'{"ResultCode":0,"ResultDesc":"Accepted"}'
+"""The answer to a callback that is kept."""
 BODY_TIMEOUT_S: Final = 5.0
 """M-Pesa sends its few hundred bytes at once."""
 _PATH: Final = re.compile(r"/api/v1/hooks/stk/([0-9a-f]{96})", re.ASCII)
@@ -66,19 +58,28 @@ class CallbackPath:
         address = _PATH.fullmatch(environ["PATH_INFO"])
         if address is None or _is_unusual(environ, self._longest) or Logs.name not in self._app.extensions:
             return self._behind(environ, start_response)
-        began = time.perf_counter()
-        offered = offered_request_id(environ.get("HTTP_X_REQUEST_ID"))
-        request_id = offered or own_request_id()
-        name_lines(request_id, trace_id_of(environ.get("HTTP_TRACEPARENT")))
+        begun = begun_of(environ)
+        name_lines(begun.request_id, begun.trace_id)
         body = read_within(environ, BODY_TIMEOUT_S)
         with counting(f"POST {_RULE}") as counted:
             is_taken = self._took(environ, address[1], body)
         if not is_taken:
-            return self._behind(environ | {"wsgi.input": io.BytesIO(body)}, start_response)
+            # In the same environment: who measures around this reads from it which route the app found.
+            environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+            return self._behind(environ, start_response)
         self.taken += 1
         environ[ROUTE] = _RULE
-        start_response("200 OK", [*self._headers, ("X-Request-ID", request_id)])
-        self._write(environ, request_id, offered is None, began, counted)
+        start_response("200 OK", [*self._headers, ("X-Request-ID", begun.request_id)])
+        write_answered(
+            begun,
+            self._app.config["SLOW_REQUEST_THRESHOLD"],
+            method="POST",
+            route=_RULE,
+            status=200,
+            size=len(ACCEPTED),
+            statements=counted.count,
+            statements_ms=counted.total_ms,
+        )
         return [ACCEPTED]
 
     def _took(self, environ: Environ, token: str, body: bytes) -> bool:
@@ -106,26 +107,6 @@ class CallbackPath:
             log.exception("callback_left_to_the_app")
             return False
         return kept is not None
-
-    def _write(
-        self, environ: Environ, request_id: str, is_own_id: bool, began: float, counted: Counted
-    ) -> None:
-        write_request(
-            Answered(
-                method="POST",
-                route=_RULE,
-                status=200,
-                ms=(time.perf_counter() - began) * 1000,
-                size=len(ACCEPTED),
-                caller=None,
-                request_id=request_id,
-                trace_id=trace_id_of(environ.get("HTTP_TRACEPARENT")),
-                statements=counted.count,
-                statements_ms=counted.total_ms,
-                is_own_id=is_own_id,
-            ),
-            self._app.config["SLOW_REQUEST_THRESHOLD"],
-        )
 
 
 def _is_unusual(environ: Environ, longest: int) -> bool:

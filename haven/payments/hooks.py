@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import structlog
 from flask import Blueprint, Response, request
 
@@ -12,13 +10,11 @@ from haven.api.encoding import json_response
 from haven.api.guard import current_session, runtime
 from haven.errors import NotFound
 from haven.payments import service
-from haven.payments.callback_path import BODY_TIMEOUT_S
+from haven.payments.callback_path import ACCEPTED, BODY_TIMEOUT_S
 from haven.payments.taking import KEPT_HEADERS, apply_at_once, keep
 
 log = structlog.get_logger(__name__)
 blueprint = Blueprint("hooks", __name__)
-
-_ACCEPTED: Final = {"ResultCode": 0, "ResultDesc": "Accepted"}
 
 
 @blueprint.post("/stk/<string:token>")
@@ -62,7 +58,7 @@ def _stored_and_applied(token: str, kind: service.CallbackKind) -> Response:
     kept, is_refused = _store(token, body_within(BODY_TIMEOUT_S), kind)
     if not is_refused:
         apply_at_once(current_session(), kept)
-    return json_response(_ACCEPTED)
+    return Response(ACCEPTED, content_type="application/json")
 
 
 def _store(token: str, body: bytes, kind: service.CallbackKind) -> tuple[service.KeptCallback, bool]:

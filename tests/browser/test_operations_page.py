@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -21,7 +22,7 @@ from haven.operations.alerts import WEBHOOK_DISABLED, raise_alert, resolve_alert
 from haven.operations.jobs import job_session
 from haven.operations.models import Alert, Job
 from haven.runtime import Runtime
-from tests.browser.looks import low_contrasts, unnamed
+from tests.browser.looks import heat_contrasts, low_contrasts, unnamed
 from tests.browser.test_ops_pages import sign_in, text_of, wait
 
 REQUESTS = 23
@@ -157,6 +158,26 @@ def test_it_fits_in_both_themes_and_widths_and_all_of_it_can_be_read(page, alert
             assert checked["text"] > 100, checked
             assert checked["graphics"] > 5, checked
     assert unnamed(page) == []
+
+
+def test_the_cells_of_the_heat_map_are_told_from_each_other_and_from_the_ground(page):
+    """From one level to the next, in each colour, on a card and on one whose numbers are old."""
+    page.set_script_timeout(20)
+    page.execute_script("window.fetch = () => new Promise(() => {})")
+    for theme in ("light", "dark"):
+        for old in ("false", "true"):
+            page.execute_script(
+                "if (document.documentElement.dataset.theme !== arguments[0]) document.getElementById('theme').click();"
+                "document.querySelector('main').dataset.old = arguments[1]",
+                theme,
+                old,
+            )
+            found = heat_contrasts(page, [0.001, 0.03, 0.1, 0.35, 1.0])
+            for hue, levels in found["hues"].items():
+                assert min(levels["steps"]) >= 1.25, (theme, old, hue, levels)
+                assert levels["strongest"] >= 3, (theme, old, hue, levels)
+            assert found["text"] >= 4.5, (theme, old, found["text"])
+            assert found["text_ends"] < 58
 
 
 def test_an_alert_is_acknowledged_and_silenced(page, runtime, alert):
@@ -327,25 +348,62 @@ def test_who_has_the_keyboard_keeps_it_when_the_page_is_written_anew(page):
     assert {before, after} == {"light", "dark"}
 
 
-def test_a_hidden_page_asks_seldom_and_at_once_when_it_is_looked_at(page):
-    def polls():
-        return page.execute_script(
-            "return performance.getEntriesByType('resource').filter(one => one.name.includes('/ops/now')).length"
-        )
+_BE = """
+Object.defineProperty(document, 'hidden', {value: arguments[0], configurable: true});
+document.dispatchEvent(new Event('visibilitychange'));
+"""
+_NOTE_TIMERS = """
+window.timers = [];
+const set = window.setTimeout;
+window.setTimeout = (act, after, ...rest) => { window.timers.push(after); return set(act, after, ...rest); };
+"""
+_COUNT_FETCHES = """
+window.fetches = 0;
+const fetched = window.fetch;
+window.fetch = (...asked) => { window.fetches++; return fetched(...asked); };
+"""
+_PUT_POLLS_OFF = """
+const set = window.setTimeout;
+window.setTimeout = (act, after) => { window.put_off = after; return set(act, after * 1000); };
+"""
 
-    def be(state):
-        page.execute_script(
-            "Object.defineProperty(document, 'hidden', {value: arguments[0], configurable: true});"
-            "document.dispatchEvent(new Event('visibilitychange'))",
-            state,
-        )
 
-    began = polls()
-    wait(page, lambda: polls() >= began + 2)
-    be(True)
-    time.sleep(2.2)  # the one that was due
-    began = polls()
-    time.sleep(4)
-    assert polls() == began
-    be(False)
-    wait(page, lambda: polls() >= began + 2)
+def polls(browser):
+    """When the page asked for its numbers, in ms since it was opened."""
+    return browser.execute_script(
+        "return performance.getEntriesByType('resource').filter(one => one.name.includes('/ops/now')).map(one => one.startTime)"
+    )
+
+
+def test_it_asks_every_five_seconds_and_a_hidden_page_nothing_until_it_is_looked_at(page):
+    began = len(polls(page))
+    wait(page, lambda: len(polls(page)) >= began + 3)
+    asked = polls(page)[began:]
+    # A timer may be late, never early.
+    assert min(later - one for one, later in pairwise(asked)) > 4900
+
+    page.execute_script(_NOTE_TIMERS)
+    page.execute_script(_BE, True)
+    time.sleep(1)  # the one that was under way
+    began, timers = len(polls(page)), page.execute_script("return window.timers.length")
+    time.sleep(6)
+    assert len(polls(page)) == began
+    assert page.execute_script("return window.timers.length") == timers
+    page.execute_script(_COUNT_FETCHES)
+    page.execute_script(_BE, False)
+    assert page.execute_script("return window.fetches") >= 1
+    wait(page, lambda: len(polls(page)) >= began + 2)
+
+
+def test_what_its_viewer_does_shows_at_once(page, alert):
+    """Not only when the page would have asked again."""
+    name = f"webhook_disabled, subject {alert}"
+    wait(page, lambda: labelled(page, f"Acknowledge {name}"))
+    page.execute_script(_PUT_POLLS_OFF)
+    wait(page, lambda: page.execute_script("return window.put_off") == 5000)
+    before = len(polls(page))
+    assert labelled(page, f"Acknowledge {name}")
+    press(page, f"Acknowledge {name}")
+    wait(page, lambda: not labelled(page, f"Acknowledge {name}"))
+    assert len(polls(page)) == before + 1
+    assert "taken by user:" in text_of(page, "#alerts")

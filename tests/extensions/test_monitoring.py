@@ -28,6 +28,7 @@ from extensions.monitoring.prometheus import prometheus_name
 from extensions.monitoring.reader import Reader
 from extensions.monitoring.recorder import HTTP, statement_text
 from extensions.monitoring.requests import Call, Middleware, _wait_ms
+from extensions.monitoring.settled import PackedSlot, Settled
 from extensions.monitoring.slots import KEPT, SLOT_S, Slot
 from tests.support.live import CHECKOUT
 from tests.support.own_valkey import OwnValkey, wait_until
@@ -508,6 +509,102 @@ def test_what_is_read_again_and_again_is_what_every_process_has_counted(redis_ur
     assert often.newest(60, HTTP).processes == 2
     assert often.forget() > 0
     assert often.newest(60, HTTP).one(HTTP).count == 7 + 4
+
+
+_AN_HOUR = """
+import gc, json, random, sys, time, tracemalloc
+import redis
+from extensions.monitoring import HTTP, Reader, Recorder, Store
+from extensions.monitoring.settled import Settled
+from extensions.monitoring.slots import SLOT_S, Slot, slot_start
+
+store = Store(redis.Redis.from_url(sys.argv[1], socket_timeout=20), sys.argv[2])
+now, chance = int(time.time()), random.Random(7)
+for start in range(slot_start(now) - 354 * SLOT_S, slot_start(now) - 7 * SLOT_S, SLOT_S):
+    slot = Slot(start, at=float(start), process="p")
+    slots = Recorder(store).slots
+    for route in range(60):
+        for label in ("", f"GET /{route}"):
+            slots.sketch(slot, HTTP, label).add(chance.lognormvariate(3, 1))
+        slots.sketch(slot, "http_response_bytes", f"GET /{route}").tally(1, 100.0)
+    store.send([slot], [], [], 0)
+
+def told(reader):
+    points, missing = reader.points_of([(HTTP, ""), (HTTP, "GET /7"), (HTTP, None)], now - 3600, now, SLOT_S)
+    window = {str(series): sketch.pack() for series, sketch in reader.window(900).series.items()}
+    return [[(one.slot, one.labels, one.sketch.pack()) for one in of] for of in points], window, missing
+
+before = told(Reader(Recorder(store, clock=lambda: now)))
+reader = Reader(Recorder(store, clock=lambda: now))
+gc.collect()
+tracemalloc.start()
+reader.points_of([(HTTP, "")], now - 3600, now, SLOT_S)
+reader.window(900)
+gc.collect()
+held = tracemalloc.get_traced_memory()[0]
+tracemalloc.stop()
+again, said = told(reader), reader.forget()
+crowded = Reader(Recorder(store, clock=lambda: now))
+crowded._settled = Settled(600_000)
+in_little_room = [told(crowded) for _ in range(2)]
+print(json.dumps({
+    "held": held, "said": said, "are_the_same": [one == before for one in (again, *in_little_room)],
+    "points": len(again[0][0]), "series": len(again[1]), "of_routes": len(again[0][2]),
+}))
+"""
+
+
+def test_an_hour_of_many_routes_takes_little_memory_and_says_all_that_was_measured(redis_url):
+    run = subprocess.run(
+        [sys.executable, "-c", _AN_HOUR, redis_url, f"t{secrets.token_hex(6)}"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert found["held"] < 5e6
+    # By how much a process under pressure hopes to shrink.
+    assert found["said"] == pytest.approx(found["held"], rel=0.4)
+    assert found["are_the_same"] == [True, True, True]
+    assert (found["points"], found["series"], found["of_routes"]) == (347, 121, 347 * 61)
+
+
+def test_what_is_kept_makes_room_for_the_newest():
+    def slot(at):
+        series = {(HTTP, ""): Sketch(1, 5.0), ("few", "a"): Sketch(2, 1.0)}
+        series |= {(HTTP, f"GET /{route}"): Sketch(route, 1.0) for route in range(200)}
+        return PackedSlot.pack(at, series)
+
+    whole = slot(0.0)
+    assert dict(whole.all())["few", "a"] == Sketch(2, 1.0).pack()
+    assert [labels for labels, _ in whole.of(HTTP, "GET /7")] == ["GET /7"]
+    assert len(list(whole.of(HTTP, None))) == 201
+    assert whole.knows(None)
+
+    most = whole.size * 25
+    kept = Settled(most)
+    for start in range(0, 1000, 10):
+        kept.put(start, slot(float(start)))
+        assert kept.size <= most
+    newest, older = kept.get(990), kept.get(700)
+    assert newest
+    assert older
+    assert newest.knows(None)
+    assert kept.get(0) is None
+    assert not older.knows(None)
+    assert not older.knows([(HTTP, None)])
+    assert not older.knows([(HTTP, ""), (HTTP, "GET /7")])
+    assert older.knows([(HTTP, ""), ("few", None), ("few", "a")])
+    assert [labels for labels, _ in older.of(HTTP, None)] == [""]
+    kept.put(700, slot(1000.0))
+    assert kept.size <= most
+    kept.remove_before(990)
+    assert (len(kept), kept.size) == (1, newest.size)
+    kept.clear()
+    assert (len(kept), kept.size) == (0, 0)
 
 
 def test_keys_in_redis_end_by_themselves(make_app, redis_url):

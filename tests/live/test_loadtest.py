@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+from haven.benchmarking.errors import CANNOT, INTERRUPTED
 from haven.loadtest import flows
-from haven.loadtest.commands import CANNOT, INTERRUPTED
 from haven.loadtest.plan import SCENARIOS
 from tests.live.api import Live
 from tests.support.live import CHECKOUT, clean_environ

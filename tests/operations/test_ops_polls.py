@@ -54,6 +54,23 @@ def test_a_poll_that_has_nothing_to_compute_never_comes_to_flask(operator, polls
     assert again.headers["X-Request-ID"] != first.headers["X-Request-ID"]
 
 
+def test_of_polls_the_log_says_which_were_slow_and_nothing_else(
+    app, operator, polls, answers, caplog, monkeypatch
+):
+    operator.get(NOW)
+    for slow_ms in (60_000, 0):
+        monkeypatch.setattr(polls, "_slow_ms", slow_ms)
+        answered = polls.answered
+        answer = operator.get(NOW)
+        assert polls.answered == answered + 1
+        lines = [one.msg for one in caplog.records if one.name == "haven.request"][1:]
+        assert len(lines) == (slow_ms == 0)
+    (line,) = lines
+    assert (line["event"], line["route"], line["status"]) == ("slow_request", "/ops/now", 200)
+    assert (line["bytes"], line["request_id"]) == (len(answer.data), answer.headers["X-Request-ID"])
+    assert line["caller"].startswith("user:")
+
+
 def test_looking_at_the_numbers_does_not_change_them(operator, polls, answers):
     def counted():
         answers.acted()

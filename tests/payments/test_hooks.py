@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+import time
+from collections import Counter
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from extensions.database.counting import count_statements
+from extensions.monitoring import HTTP
+from extensions.monitoring.slots import KEPT, SLOT_S, slot_start
+from haven.app import create_app
 from haven.billing import service as billing
 from haven.payments import callbacks
 from haven.payments import service as payments
@@ -152,6 +157,52 @@ def test_what_fails_while_it_is_applied_is_kept_for_the_sweeper(app, client, hou
     with house.session() as session:
         assert payments.apply_callback(session, kept.id) == "Paid."
     check_books(house.engine, house.agency_id)
+
+
+def test_its_line_in_the_log_is_the_apps(client, house, caplog):
+    asked = {"X-Request-ID": "0712345678", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    for query in ("", "?x=1"):
+        # Too long a body is Flask's.
+        body = b"[" * 70_000 if query else b"{}"
+        token = house.start(a_phone(), "1").token
+        assert client.post(f"/api/v1/hooks/stk/{token}{query}", data=body, headers=asked).status_code == 200
+    short, by_flask = (one.msg for one in caplog.records if one.name == "haven.request")
+    assert short.keys() == by_flask.keys()
+    differing = {name for name in short if short[name] != by_flask[name]}
+    assert differing <= {"ms", "timestamp", "statements", "statements_ms"}
+    assert (short["request_id"], short["trace_id"]) == ("071*****78", "a" * 32)
+    assert 0 < short["statements_ms"] < short["ms"]
+
+
+def test_what_goes_on_to_the_app_has_one_id_in_all_its_lines(client, caplog):
+    answer = client.post(f"/api/v1/hooks/stk/{'0' * 96}", data=b"{}")
+    lines = [one.msg for one in caplog.records if isinstance(one.msg, dict)]
+    assert {"callback_with_unknown_token", "request"} <= {one["event"] for one in lines}
+    assert {one["request_id"] for one in lines} == {answer.headers["X-Request-ID"]}
+
+
+def counted_of(app):
+    """Route → how many requests of it this process has counted; under ``""`` those of all routes."""
+    recorder = app.extensions["monitoring"].recorder
+    recorder.flush()
+    now, found = slot_start(time.time()), Counter[str]()
+    for slot in recorder.own_slots(frozenset(range(now - SLOT_S * KEPT, now + 1, SLOT_S))):
+        found.update(
+            {route: sketch.count for (metric, route), sketch in slot.series.items() if metric == HTTP}
+        )
+    return found
+
+
+@pytest.mark.parametrize("length", [2, 40])
+def test_what_goes_on_to_the_app_is_counted_under_its_route(settings, length):
+    """Also where less of the body came than was announced: what came is all there is."""
+    app = create_app(settings)
+    announced = {"CONTENT_LENGTH": str(length)}
+    answer = app.test_client().post(
+        f"/api/v1/hooks/stk/{'0' * 96}", data=b"{}", environ_overrides=announced, buffered=True
+    )
+    assert answer.status_code == 404
+    assert counted_of(app) == {"": 1, "POST /api/v1/hooks/stk/<string:token>": 1}
 
 
 def test_where_it_cannot_be_stored_the_app_says_so(app, client, house, rung, monkeypatch):

@@ -16,8 +16,8 @@ from sqlalchemy import select, text
 
 from haven.benchmarking import files, history
 from haven.benchmarking.change_points import changes
-from haven.benchmarking.commands import CANNOT, REGRESSED, bench
-from haven.benchmarking.errors import CannotMeasure
+from haven.benchmarking.commands import REGRESSED, bench
+from haven.benchmarking.errors import CANNOT, INTERRUPTED, CannotMeasure, said
 from haven.benchmarking.machine import machine
 from haven.benchmarking.plan import NAMES, QUICK, WHOLE
 from haven.benchmarking.report import page
@@ -186,6 +186,16 @@ def test_what_cannot_be_measured_ends_with_another_code_than_a_regression(tmp_pa
     done = CliRunner().invoke(bench, ["compare", "no-such-revision"])
     assert done.exit_code == CANNOT
     assert "no-such-revision" in done.output
+
+
+def test_neither_ctrl_c_nor_a_dead_database_is_a_regression():
+    with pytest.raises(SystemExit) as ended, said():
+        raise KeyboardInterrupt
+    assert ended.value.code == INTERRUPTED
+    for url in ("postgresql://127.0.0.1:1/x", "nonsense"):
+        done = CliRunner().invoke(bench, ["trend", "--database-url", url])
+        assert done.exit_code == CANNOT
+        assert "the database of the runs does not answer as it should" in done.output
 
 
 def test_an_installation_without_the_developers_libraries_starts_and_says_what_is_missing(checkout):

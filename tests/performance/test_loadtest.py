@@ -14,11 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from haven.benchmarking.checkout import Revision
-from haven.benchmarking.errors import CannotMeasure
+from haven.benchmarking.errors import CANNOT, CannotMeasure
 from haven.benchmarking.machine import machine
 from haven.loadtest import flows, targets
 from haven.loadtest.bottleneck import GENERATOR, OTHERS, GeneratorSecond, MachineSecond, limits
-from haven.loadtest.commands import CANNOT, loadtest
+from haven.loadtest.commands import loadtest
 from haven.loadtest.outcome import Outcome
 from haven.loadtest.phones import phones
 from haven.loadtest.plan import SCENARIOS, Plan, ramp_of

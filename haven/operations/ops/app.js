@@ -1,9 +1,9 @@
-// The operations page. It asks every two seconds for what it does not have yet; seldom while nobody looks.
+// The operations page. It asks every five seconds for what it does not have yet; nothing while nobody looks.
 import { Charts, heat } from "./charts.js";
 import { element, empty, mib, ms, number, put, seconds, share, SortedTable, table, when } from "./tables.js";
 
 const RANGES = [["5 min", 300], ["15 min", 900], ["1 h", 3600], ["6 h", 21600], ["24 h", 86400], ["7 d", 604800], ["30 d", 2592000]];
-const [POLL_MS, HIDDEN_MS, SILENCE_MOST_MIN] = [2000, 30000, 10080];
+const [POLL_MS, SILENCE_MOST_MIN] = [5000, 10080];
 const by_id = (id) => document.getElementById(id);
 const view = { range: 300, zoom: null };
 const open = new Set();
@@ -300,7 +300,7 @@ async function again() {
   clearTimeout(timer);
   await poll();
   clearTimeout(timer);
-  timer = setTimeout(again, document.hidden ? HIDDEN_MS : POLL_MS);
+  if (!document.hidden) timer = setTimeout(again, POLL_MS);
 }
 
 const prefers_dark = matchMedia("(prefers-color-scheme: dark)");
@@ -319,5 +319,5 @@ by_id("filter").addEventListener("input", (event) => {
 ranges();
 charts = new Charts(by_id("charts"), (zoom) => choose(view.range, zoom));
 new ResizeObserver(draw_heat).observe(by_id("heat").parentElement);
-document.addEventListener("visibilitychange", () => document.hidden || again());
+document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : again()));
 choose(300, null);

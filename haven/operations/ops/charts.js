@@ -109,6 +109,9 @@ export class Charts {
   }
 }
 
+// Up to which share of a time's requests a cell is how opaque. Each level is told from the next, and one request of many from none.
+const LEVELS = [[0.01, 0.25], [0.05, 0.42], [0.2, 0.59], [0.5, 0.78], [1, 1]];
+
 export function heat(canvas, { times, series, edges_ms }) {
   const rows = edges_ms.length + 1;
   const scale = window.devicePixelRatio || 1;
@@ -123,7 +126,7 @@ export function heat(canvas, { times, series, edges_ms }) {
     const all = counts?.reduce((sum, one) => sum + one, 0) ?? 0;
     counts?.forEach((count, row) => {
       if (!count) return;
-      pen.globalAlpha = 0.15 + 0.85 * Math.sqrt(count / all);
+      pen.globalAlpha = LEVELS.find(([most]) => count <= most * all)[1];
       pen.fillStyle = colour(edges_ms[row] === undefined || edges_ms[row] > 1000 ? "--red" : edges_ms[row] > 200 ? "--amber" : "--green");
       pen.fillRect(left + at * x, height - (row + 1) * y, Math.max(x - 0.5, 1), y - 1);
     });
