@@ -114,7 +114,12 @@ class Settings:
     database_replica_max_lag: float = _setting(
         5.0, "A replica further behind is not read", unit="s", low=0.1, high=3600
     )
-    db_pool_min: int = _setting(5, "Connections kept open by each process; what a burst opens above it is closed after a minute unused", low=1, high=200)
+    db_pool_min: int = _setting(
+        5,
+        "Connections kept open by each process; what a burst opens above it is closed after a minute unused",
+        low=1,
+        high=200,
+    )
     db_pool_max: int = _setting(20, "Connections of each process at the most", low=1, high=500)
     db_pool_timeout: float = _setting(
         5.0, "Wait for a free connection before 503", unit="s", low=0.01, high=60
