@@ -27,6 +27,7 @@ from benchmarks.peers.programs import (
     FLASK,
     HAVEN,
     PRISMA,
+    WORKER,
     Program,
     Running,
     install,
@@ -128,6 +129,7 @@ def _start(addresses: Addresses, folder: Path, stack: ExitStack, *, with_node: b
         Way(DJANGO.name, start(DJANGO, peer, "/properties"), page),
         Way("Haven, stored", first, request(PATH, **signed_in)),
         Way(BARE.name, start(BARE, peer, "/"), page),
+        Way(WORKER.name, start(WORKER, peer, "/"), page),
     ]
     if with_node:
         express = start(EXPRESS, peer, "/properties")

@@ -45,9 +45,21 @@ class Program:
     folder: Path = HERE
 
 
-def _gunicorn(python: str, module: str) -> tuple[str, ...]:
+def _gunicorn(python: str, module: str, config: str | None = None) -> tuple[str, ...]:
     worker = ("--workers", str(PROCESSES), "--worker-class", "gthread", "--threads", str(THREADS))
-    return (python, "-m", "gunicorn", *worker, "--keep-alive", "75", "--bind", "127.0.0.1:{port}", module)
+    settings = () if config is None else ("-c", config)
+    return (
+        python,
+        "-m",
+        "gunicorn",
+        *settings,
+        *worker,
+        "--keep-alive",
+        "75",
+        "--bind",
+        "127.0.0.1:{port}",
+        module,
+    )
 
 
 HAVEN: Final = Program(
@@ -55,9 +67,16 @@ HAVEN: Final = Program(
 )
 BARE: Final = Program(
     "gunicorn, bytes from memory",
+    _gunicorn(sys.executable, "benchmarks.peers.bare:app", "/dev/null"),
+    CHECKOUT,
+)
+"""gunicorn as it comes, with its own threaded worker and none of Haven's settings."""
+WORKER: Final = Program(
+    "Haven's worker, bytes from memory",
     (sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "benchmarks.peers.bare:app"),
     CHECKOUT,
 )
+"""What is left when Haven does nothing at all."""
 FLASK: Final = Program("Flask, ORM, marshmallow", _gunicorn(str(PYTHON), "flask_orm:app"))
 DJANGO: Final = Program("Django REST framework", _gunicorn(str(PYTHON), "django_rest:app"))
 EXPRESS: Final = Program("Express, pg, ioredis", ("node", str(NODE / "express.js")))

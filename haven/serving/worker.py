@@ -4,6 +4,9 @@ gunicorn's own (``gthread``) reads all events in its main thread and hands each 
 future and a byte through a pipe for each. Here every thread takes the next event by itself, answers, and puts the connection
 back. ``EPOLLONESHOT`` sees to it that a connection belongs to one thread at a time: after an event the kernel tells of it no
 more until it is put back. Reading, answering and errors are gunicorn's.
+
+Threads of one interpreter take its lock from each other at every call of the kernel, so more of them than there is work for
+make each answer dearer. Only ``AT_ONCE`` have a place at the epoll; the others come in for those whose request takes long.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import select
 import socket
 import threading
 import time
+from queue import SimpleQueue
 from typing import Any, Final
 
 from gunicorn.http import wsgi
@@ -24,7 +28,11 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 from haven.serving.response import OnePieceResponse
 
 _READABLE: Final = select.EPOLLIN | select.EPOLLONESHOT
-_TICK_S: Final = 1.0
+AT_ONCE: Final = 4
+"""Threads that take and answer requests at the same time, besides those that have been at one for ``LONG_S``."""
+LONG_S: Final = 0.05
+_TICK_S: Final = 0.05
+_NOTIFY_S: Final = 1.0
 _PATIENCE_S: Final = 30.0
 _STOPPING_TICK_S: Final = 0.1
 _NOBODY_WAITS: Final = (errno.EAGAIN, errno.ECONNABORTED, errno.EBADF, errno.EINVAL)
@@ -51,6 +59,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn publishes no types
         self._doors: dict[int, socket.socket] = {}
         """Listening sockets that are looked at."""
         self._is_over = False
+        self._places: SimpleQueue[None] = SimpleQueue()
+        self._busy: dict[int, float] = {}
+        """Since when each thread with a place has been at its request. Who removes a thread from here has its place."""
         # gunicorn looks a setting up by its name each time.
         self._before, self._after = self.cfg.pre_request, self.cfg.post_request
         self._keeps_alive = bool(self.cfg.keepalive)
@@ -77,21 +88,25 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn publishes no types
             threading.Thread(target=self._serve, name=f"requests-{number}", daemon=True)
             for number in range(1, self.cfg.threads + 1)
         ]
+        for _ in threads[:AT_ONCE]:
+            self._places.put(None)
         for one in threads:
             one.start()
         while self.alive and self.is_parent_alive():
             self.notify()
-            self._wait(_TICK_S)
             self._open_doors()
             self._end_overdue()
+            self._wait(_NOTIFY_S)
         self.alive = False
         self._empty_doors()
         self._finish(time.monotonic() + self.cfg.graceful_timeout)
         self._is_over = True
         os.eventfd_write(self._over, 1)
+        for _ in threads:
+            self._places.put(None)
         for one in threads:
             # One that is busy still has had its time; it ends with the process.
-            one.join(_TICK_S if not self.nr_conns else 0.0)
+            one.join(_NOTIFY_S if not self.nr_conns else 0.0)
 
     def _finish(self, until: float) -> None:
         """Wait for the requests that are under way, and a little for those that clients may be sending right now."""
@@ -105,13 +120,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn publishes no types
 
     def _serve(self) -> None:
         """A thread's work: event after event, one at a time, so that the next goes to whoever is free."""
-        poll = self._epoll.poll
+        me, has_place = threading.get_ident(), False
         while not self._is_over:
-            for descriptor, _ in poll(_PATIENCE_S, 1):
+            if not has_place:
+                self._places.get()
+                has_place = True
+            for descriptor, _ in self._epoll.poll(_PATIENCE_S, 1):
+                self._busy[me] = time.monotonic()
                 try:
                     self._take(descriptor)
                 except Exception:
                     self.log.exception("A thread that serves requests met an error and goes on.")
+                has_place = self._busy.pop(me, None) is not None
+
+    def _give_places(self) -> None:
+        """Who has been at a request for long waits for something: another thread has its place meanwhile."""
+        long_ago = time.monotonic() - LONG_S
+        # Its keys alone are copied in one step of the interpreter: no other thread changes it meanwhile.
+        for thread in list(self._busy):
+            if self._busy.get(thread, long_ago + 1) <= long_ago and self._busy.pop(thread, None) is not None:
+                self._places.put(None)
 
     def _take(self, descriptor: int) -> None:
         door = self._doors.get(descriptor)
@@ -216,9 +244,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn publishes no types
             door.close()
 
     def _wait(self, seconds: float) -> None:
-        if select.select([self._wake], [], [], seconds)[0]:
-            with contextlib.suppress(BlockingIOError):
-                os.read(self._wake, 4096)
+        """Look after the places until the time is over, or there is something else to do."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._give_places()
+            if select.select([self._wake], [], [], _TICK_S)[0]:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wake, 4096)
+                return
 
     def _wake_main(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
+from haven.serving.worker import AT_ONCE
 from tests.support.web_server import WebServer
 
 PROGRAM = "tests.support.plain_web:app"
@@ -237,6 +238,29 @@ def test_who_is_slow_holds_up_nobody_while_a_thread_is_free(server):
         slow.socket.settimeout(PATIENCE_S)
         assert slow.answer() == (200, b"slow")
         assert time.monotonic() - began >= 1.4
+
+
+def test_the_last_thread_serves_while_all_others_wait_for_something(serve):
+    """Only some have a place at a time; who is at a request for long gives his to another."""
+    server = serve("", threads=AT_ONCE + 2)
+    slow = [Client(server) for _ in range(AT_ONCE + 1)]
+    for one in slow:
+        one.send("/slow?for=3")
+    with Client(server) as quick:
+        for _ in range(50):
+            assert quick.ask("/quick") == (200, b"/quick")
+    for one in slow:
+        one.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            one.socket.recv(1)
+        one.socket.settimeout(PATIENCE_S)
+    for _ in range(2):
+        # They have their places back, and as many as there were.
+        for one in slow:
+            assert one.answer() == (200, b"slow")
+            one.send("/slow?for=0.2")
+    for one in slow:
+        one.socket.close()
 
 
 def test_connections_that_say_nothing_hold_no_thread(server):
