@@ -209,8 +209,8 @@ def write_answered(
     caller: str | None = None,
     statements: int | None = None,
     statements_ms: float = 0.0,
-) -> None:
-    """The line of a request that is answered now, before Flask."""
+) -> Answered:
+    """Write the line of a request that is answered now, before Flask; what it says."""
     answered = Answered(
         method=method,
         route=route,
@@ -225,6 +225,7 @@ def write_answered(
         is_own_id=begun.is_own_id,
     )
     write_request(answered, slow_ms)
+    return answered
 
 
 class _Words:

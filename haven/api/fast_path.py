@@ -9,7 +9,6 @@ for its count in the limit, and what went wrong, which it takes with it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -24,15 +23,7 @@ from extensions.caching.cache import BYPASS, HIT, STALE_HIT, Asked, Guess
 from extensions.caching.link import Unavailable
 from extensions.caching.values import Entry
 from extensions.database.counting import Counted, counting
-from extensions.logs import (
-    Answered,
-    Logs,
-    name_lines,
-    offered_request_id,
-    own_request_id,
-    trace_id_of,
-    write_request,
-)
+from extensions.logs import Answered, Begun, Logs, begun_of, name_lines, write_answered
 from extensions.monitoring.requests import REQUEST_ID, ROUTE
 from extensions.rate_limiting import RateLimiting
 from extensions.rate_limiting import State as Limiting
@@ -99,10 +90,7 @@ class Call:
     """A request."""
 
     environ: Environ
-    began: float
-    request_id: str
-    is_own_id: bool
-    """The id was made here."""
+    begun: Begun
     is_fresh: bool
     """It asks for what is computed now."""
     counted: Counted | None = None
@@ -146,7 +134,7 @@ class FastPath:
         view = self._views.get(environ["PATH_INFO"])
         if view is None or _is_unusual(environ):
             return self._behind(environ, start_response)
-        call = _call(environ)
+        call = Call(environ, begun_of(environ), wants_fresh(environ.get("HTTP_CACHE_CONTROL", "")))
         admitted = self._admitted(view, call)
         answer = None if admitted is None else self._found(view, admitted, call)
         if admitted is None or answer is None:
@@ -160,7 +148,7 @@ class FastPath:
             return Answer(HIT, entry.head, entry.body, entry.age_s())
         if view.listing is None or NDJSON in call.environ.get("HTTP_ACCEPT", ""):
             return None
-        name_lines(call.request_id, trace_id_of(call.environ.get("HTTP_TRACEPARENT")))
+        name_lines(call.begun.request_id, call.begun.trace_id)
         with counting(f"GET {view.path}") as call.counted:
             answer = self._computed(view, admitted.known, call)
         if answer is not None and answer.outcome in (HIT, STALE_HIT):
@@ -241,7 +229,9 @@ class FastPath:
             assert view.listing is not None
             arguments = Request(call.environ).args
             query = view.listing.parse(arguments)
-            with reading(self._runtime.engine, known.seen.principal.tenant(call.request_id)) as connection:
+            with reading(
+                self._runtime.engine, known.seen.principal.tenant(call.begun.request_id)
+            ) as connection:
                 page = view.listing.page(connection, query)
             headers, body = page_parts(page, view.path, arguments)
             check_length(len(body), self._most_bytes, view.path)
@@ -294,26 +284,24 @@ class FastPath:
                 known.headers, known.head = headers_of(answer) + self._headers, answer.head
             fixed = known.headers
         status, headers, body = as_wsgi(answer, fixed, call.environ.get("HTTP_IF_NONE_MATCH"))
-        headers.append(("X-Request-ID", call.request_id))
+        request_id = call.begun.request_id
+        headers.append(("X-Request-ID", request_id))
         if admitted.standings:
             headers += told(admitted.standings, known.ahead.policy if known.ahead else "")
-        call.environ[ROUTE], call.environ[REQUEST_ID] = view.path, call.request_id
+        call.environ[ROUTE], call.environ[REQUEST_ID] = view.path, request_id
         start_response(status, headers)
         counted = call.counted
-        answered = Answered(
+        answered = write_answered(
+            call.begun,
+            self._slow_ms,
             method="GET",
             route=view.path,
             status=int(status[:3]),
-            ms=(time.perf_counter() - call.began) * 1000,
             size=len(body),
             caller=known.actor,
-            request_id=call.request_id,
-            trace_id=trace_id_of(call.environ.get("HTTP_TRACEPARENT")),
             statements=counted.count if counted else 0,
             statements_ms=counted.total_ms if counted else 0.0,
-            is_own_id=call.is_own_id,
         )
-        write_request(answered, self._slow_ms)
         for tell in self.observers:
             tell(answered)
         return [body]
@@ -339,17 +327,6 @@ def _views_of(app: Flask) -> Iterable[View]:
         permission, cached = getattr(app.view_functions[rule.endpoint], "cached_under", ("", None))
         if cached is not None and not rule.arguments and "GET" in (rule.methods or ()):
             yield View(rule.rule, permission, cached, app.config[cached.life], lists.get(rule.rule))
-
-
-def _call(environ: Environ) -> Call:
-    offered_id = offered_request_id(environ.get("HTTP_X_REQUEST_ID"))
-    return Call(
-        environ,
-        time.perf_counter(),
-        offered_id or own_request_id(),
-        offered_id is None,
-        wants_fresh(environ.get("HTTP_CACHE_CONTROL", "")),
-    )
 
 
 def _is_unusual(environ: Environ) -> bool:
