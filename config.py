@@ -68,7 +68,12 @@ class Settings:
     )
     port: int = _setting(8000, "Port of the web process", low=1, high=65535)
     web_concurrency: int = _setting(2, "Web processes", low=1, high=256)
-    web_threads: int = _setting(8, "Threads of each web process", low=1, high=256)
+    web_threads: int = _setting(
+        8,
+        "Threads of each web process: requests that may wait for something at once; four work at a time",
+        low=1,
+        high=256,
+    )
     drain_seconds: float = _setting(
         5.0,
         "At a SIGTERM: how long /ready is 503 while requests are still served, before the server stops",
