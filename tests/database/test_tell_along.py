@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, create_engine, insert, select, text
 from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
@@ -101,12 +101,14 @@ def test_reading_sees_the_rows_of_its_agency_alone(engine):
 
 def test_after_reading_nobody_is_told_and_transactions_are_as_before(engine):
     agency_id = an_agency(engine)
-    with reading(engine, Tenant(agency_id, "somebody")) as connection:
+    alone = create_engine(engine.url, pool_size=1, max_overflow=0)
+    with reading(alone, Tenant(agency_id, "somebody")) as connection:
         pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-    with engine.connect() as another:
+    with alone.connect() as another:
         assert another.execute(text("SELECT pg_backend_pid()")).scalar_one() == pid
         assert another.execute(TOLD).one()[0] in (None, "")
         assert _status(another) == TRANSACTION_STATUS_INTRANS
+    alone.dispose()
 
 
 def test_after_an_error_reading_goes_on(engine):

@@ -23,6 +23,9 @@ class StallWatch:
         self._over = threading.Event()
         self._stalled: list[str] | None = None
         self.running: dict[str, None] = {}
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            # As a shell starts what it puts into the background; then nothing could interrupt the run.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Thread(target=self._watch, name="stall-watch", daemon=True).start()
 
     def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
