@@ -37,7 +37,7 @@ class Program:
     Args:
         name: as the table tells it.
         argv: how it starts.
-        folder: where. gunicorn reads the ``gunicorn.conf.py`` that it finds there: Haven's and the bare one's alone.
+        folder: where. gunicorn reads the ``gunicorn.conf.py`` that it finds there: Haven's and its worker's alone.
     """
 
     name: str

@@ -113,7 +113,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn publishes no types
         with self._lock:
             for conn in self._at_rest:
                 conn.timeout = min(conn.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
-        while self.nr_conns and time.monotonic() < until:
+        # Who is busy may just have let one in, and not counted him yet.
+        while (self.nr_conns or self._busy) and time.monotonic() < until:
             self.notify()
             self._end_overdue()
             self._wait(_STOPPING_TICK_S)
@@ -153,6 +154,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn publishes no types
     def _accept(self, door: socket.socket) -> bool:
         """Let one in, to be looked at when its request is there; whether one was waiting."""
         try:
+            # First: at the end another thread may close it, when one who was let in must not be lost.
+            server = door.getsockname()
             client, address = door.accept()
         except OSError as error:
             if error.errno in _FULL:
@@ -161,7 +164,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn publishes no types
             elif error.errno not in _NOBODY_WAITS:
                 raise
             return False
-        conn = TConn(self.cfg, client, address, door.getsockname())
+        conn = TConn(self.cfg, client, address, server)
         conn.data_ready = True  # nobody looks at it before that is true
         conn.set_timeout()
         with self._lock:
@@ -221,19 +224,20 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn publishes no types
 
     def _open_doors(self) -> None:
         """Look at the listening sockets, where there is room for those who come."""
-        if self._doors or self.nr_conns >= self.worker_connections:
-            return
-        for door in self.sockets:
-            door.setblocking(False)
-            self._doors[door.fileno()] = door.sock
-            # Exclusive: one process is woken for one who comes, not all of them.
-            self._epoll.register(door.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        with self._lock:
+            if self._doors or self.nr_conns >= self.worker_connections:
+                return
+            for door in self.sockets:
+                door.setblocking(False)
+                self._doors[door.fileno()] = door.sock
+                # Exclusive: one process is woken for one who comes, not all of them.
+                self._epoll.register(door.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
 
     def _shut_doors(self) -> None:
-        for descriptor in list(self._doors):
-            self._doors.pop(descriptor, None)
-            with contextlib.suppress(OSError):
+        with self._lock:
+            for descriptor in self._doors:
                 self._epoll.unregister(descriptor)
+            self._doors.clear()
 
     def _empty_doors(self) -> None:
         """Let in who waits already, and close: who comes now is refused."""
